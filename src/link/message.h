@@ -1,0 +1,70 @@
+/* The messages between the server and a worker: one datagram each on a socket pair of type SOCK_SEQPACKET.
+ *
+ * The worker runs other people's SQL, so the server takes nothing on trust: link_receive() checks the shape of every
+ * message, and src/server/attempt.c checks that it makes sense at that moment. Both programs come from one build, so
+ * a message is the struct itself, cut behind the text.
+ *
+ *   server -> worker   START    descriptors: the job's specification (job_spec.h) and the part buffers (parts.h)
+ *                      FREE     buffer: may be filled again
+ *                      CANCEL   stop the engine; answered by FAILED or by the process's end
+ *   worker -> server   STREAMING the first rows are there
+ *                      PART     buffer, length: filled. Every part but the last is full. Parts come in file order.
+ *                      PROGRESS rows, bytes, percent
+ *                      DONE     rows, bytes, digest: the file is complete; every part was sent before
+ *                      FAILED   code, text
+ * After DONE or FAILED the worker sends nothing and ends. */
+#ifndef LINK_MESSAGE_H
+#define LINK_MESSAGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/digest.h"
+#include "base/error.h"
+
+#define LINK_WORKER_FD 3 /* the worker's end of the pair, from exec on */
+#define LINK_MAX_FDS 2
+
+enum link_type {
+    LINK_START = 1,
+    LINK_FREE,
+    LINK_CANCEL,
+    LINK_STREAMING,
+    LINK_PART,
+    LINK_PROGRESS,
+    LINK_DONE,
+    LINK_FAILED,
+};
+
+struct link_message {
+    uint32_t type;   /* enum link_type */
+    uint32_t buffer; /* PART, FREE: index of a part buffer */
+    uint64_t length; /* PART: bytes in it, 1 to the buffer's size */
+    uint64_t rows;   /* PROGRESS, DONE: rows encoded so far */
+    uint64_t bytes;  /* PROGRESS, DONE: bytes encoded so far */
+    double percent;  /* PROGRESS: 0 to 100 from the engine, negative where it cannot tell */
+    uint8_t digest[SHA256_BYTES]; /* DONE: SHA-256 of the whole file */
+    uint32_t code;                /* FAILED: enum error_code, not ERROR_NONE */
+    uint32_t text_length;         /* FAILED: bytes of `text` without the NUL */
+    char text[ERROR_MESSAGE_MAX]; /* UTF-8, NUL-terminated after link_receive() */
+};
+
+enum link_result {
+    LINK_OK,
+    LINK_AGAIN,  /* nothing there (non-blocking descriptor) */
+    LINK_CLOSED, /* the peer is gone */
+    LINK_BROKEN, /* the peer broke the protocol, or the system refused; `e` says how */
+};
+
+/* Sends one message with up to LINK_MAX_FDS descriptors, which stay the caller's. Any thread; never raises SIGPIPE. */
+MUST_CHECK enum link_result link_send(int fd, const struct link_message *m, const int *fds, int fd_count,
+                                      struct error *e);
+
+/* Receives one message. `ret_fds` has room for LINK_MAX_FDS descriptors, close-on-exec, -1 where none came; they are
+ * the caller's. Pass NULL to refuse (and close) whatever comes. */
+MUST_CHECK enum link_result link_receive(int fd, struct link_message *ret_message, int *ret_fds, struct error *e);
+
+/* The check of shape behind link_receive(): `data` is one datagram. Pure. */
+MUST_CHECK bool link_decode(const void *data, size_t size, struct link_message *ret_message, struct error *e);
+
+#endif
