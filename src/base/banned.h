@@ -9,6 +9,6 @@
 #include <time.h>
 
 #pragma GCC poison strcpy strcat strncpy strncat sprintf vsprintf gets strtok
-#pragma GCC poison atoi atol atoll alloca tmpnam mktemp gmtime localtime ctime asctime
+#pragma GCC poison atoi atol atoll tmpnam mktemp gmtime localtime ctime asctime
 
 #endif
