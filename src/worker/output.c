@@ -1,0 +1,161 @@
+#include "worker/output.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NO_BUFFER UINT32_MAX
+
+struct output_state {
+    const struct parts *parts;
+    output_send_fn send;
+    void *context;
+    struct sha256 *hash;
+    uint32_t current;   /* the buffer being filled, or NO_BUFFER */
+    uint64_t announced; /* bytes of all parts sent */
+
+    struct {
+        pthread_mutex_t lock;
+        pthread_cond_t changed; /* a buffer became free, or cancelled */
+        uint64_t free;          /* a bit per buffer that neither side uses; PARTS_MAX_BUFFERS is 64 */
+        uint64_t away;          /* a bit per buffer that the server has */
+        bool cancelled;
+    } synced;
+};
+
+bool output_init(struct output *o, const struct parts *parts, output_send_fn send, void *context, struct error *e)
+{
+    struct output_state *s = calloc(1, sizeof *s);
+    struct sha256 *hash = sha256_new();
+    if (!s || !hash) {
+        free(s);
+        sha256_free(hash);
+        return error_set(e, ERROR_MEMORY, "out of memory");
+    }
+    s->parts = parts;
+    s->send = send;
+    s->context = context;
+    s->hash = hash;
+    s->current = NO_BUFFER;
+    pthread_mutex_init(&s->synced.lock, NULL);
+    pthread_cond_init(&s->synced.changed, NULL);
+    s->synced.free = UINT64_MAX >> (64 - parts->count);
+    *o = (struct output){.state = s};
+    return true;
+}
+
+void output_release(struct output *o)
+{
+    struct output_state *s = o->state;
+    if (!s)
+        return;
+    pthread_cond_destroy(&s->synced.changed);
+    pthread_mutex_destroy(&s->synced.lock);
+    sha256_free(s->hash);
+    free(s);
+    *o = (struct output){0};
+}
+
+static size_t filled(const struct output *o)
+{
+    return o->state->current == NO_BUFFER ? 0
+                                          : (size_t)(o->at - parts_buffer(o->state->parts, o->state->current));
+}
+
+/* Announces the current buffer; it is the server's from then on. */
+static bool hand_over(struct output *o, struct error *e)
+{
+    struct output_state *s = o->state;
+    size_t length = filled(o);
+    uint32_t index = s->current;
+    sha256_update(s->hash, parts_buffer(s->parts, index), length);
+
+    /* Marked first: the answer may be there before send() returns. */
+    pthread_mutex_lock(&s->synced.lock);
+    s->synced.away |= 1ull << index;
+    pthread_mutex_unlock(&s->synced.lock);
+    s->current = NO_BUFFER;
+    s->announced += length;
+    o->at = o->end = NULL;
+    return s->send(s->context, index, length, e);
+}
+
+/* Takes a free buffer, and waits for one. */
+static bool take_buffer(struct output *o, struct error *e)
+{
+    struct output_state *s = o->state;
+    pthread_mutex_lock(&s->synced.lock);
+    while (!s->synced.free && !s->synced.cancelled)
+        pthread_cond_wait(&s->synced.changed, &s->synced.lock);
+    bool cancelled = s->synced.cancelled;
+    if (!cancelled) {
+        s->current = (uint32_t)__builtin_ctzll(s->synced.free);
+        s->synced.free &= ~(1ull << s->current);
+    }
+    pthread_mutex_unlock(&s->synced.lock);
+    if (cancelled)
+        return error_set(e, ERROR_CANCELLED, "the download was cancelled");
+    o->at = parts_buffer(s->parts, s->current);
+    o->end = o->at + s->parts->size;
+    return true;
+}
+
+bool output_write_slowly(struct output *o, const void *data, size_t length, struct error *e)
+{
+    const char *from = data;
+    while (length > 0) {
+        if (o->at == o->end) {
+            if (o->state->current != NO_BUFFER && !hand_over(o, e))
+                return false;
+            if (!take_buffer(o, e))
+                return false;
+        }
+        size_t n = (size_t)(o->end - o->at);
+        if (n > length)
+            n = length;
+        memcpy(o->at, from, n);
+        o->at += n;
+        from += n;
+        length -= n;
+    }
+    return true;
+}
+
+bool output_finish(struct output *o, uint8_t ret_digest[SHA256_BYTES], struct error *e)
+{
+    if (filled(o) > 0 && !hand_over(o, e))
+        return false;
+    sha256_final(o->state->hash, ret_digest);
+    return true;
+}
+
+uint64_t output_bytes(const struct output *o)
+{
+    return o->state->announced + filled(o);
+}
+
+bool output_free_buffer(struct output *o, uint32_t index)
+{
+    struct output_state *s = o->state;
+    if (index >= s->parts->count)
+        return false;
+    uint64_t bit = 1ull << index;
+    pthread_mutex_lock(&s->synced.lock);
+    bool was_away = s->synced.away & bit;
+    if (was_away) {
+        s->synced.away &= ~bit;
+        s->synced.free |= bit;
+        pthread_cond_signal(&s->synced.changed);
+    }
+    pthread_mutex_unlock(&s->synced.lock);
+    return was_away;
+}
+
+void output_cancel(struct output *o)
+{
+    struct output_state *s = o->state;
+    pthread_mutex_lock(&s->synced.lock);
+    s->synced.cancelled = true;
+    pthread_cond_signal(&s->synced.changed);
+    pthread_mutex_unlock(&s->synced.lock);
+}
