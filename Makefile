@@ -1,11 +1,14 @@
 # The front door; Meson builds.
-.PHONY: all packages test clean
+.PHONY: all deps packages test clean
 
-all: build/build.ninja
+all: deps build/build.ninja
 	ninja -C build
 
-build/build.ninja:
+build/build.ninja: | deps
 	meson setup build
+
+deps:
+	tools/fetch-duckdb
 
 packages:
 	tools/install-packages
