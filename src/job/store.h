@@ -1,0 +1,121 @@
+/* The job store: the record of every download, and the queue of those that wait or run.
+ *
+ * One interface, a backend each for SQLite and (later) Postgres. Every call blocks and belongs to the thread that opened the store
+ * (store_thread.h); no call is made on the event loop. The clock is the store's own. A call that fails leaves no trace: each
+ * runs inside the transaction and the savepoint that store_thread.c puts around it.
+ *
+ * Tables: `downloads` (the contract's, the log), `downloads_jobs` (one row a job: what we know beyond it), `downloads_queue` (one row while
+ * it waits or runs; only what is in it ever runs), `downloads_attempts` (one row an attempt; outlives the record).
+ *
+ * An attempt is fenced: publish, fail and requeue change a job only while `attempt` is its current one, the job is `processing`
+ * and the queue row is the owner's; otherwise ERROR_STALE. */
+#ifndef JOB_STORE_H
+#define JOB_STORE_H
+
+#include <stddef.h>
+
+#include "job/job.h"
+
+/* A list of records; free with job_list_release(). */
+struct job_list {
+    struct job *jobs;
+    size_t count;
+};
+void job_list_release(struct job_list *l);
+
+struct job_request {
+    const char *user_id, *org_id, *dataset_id, *sql, *format;
+};
+
+/* Who calls for which attempt. */
+struct job_attempt {
+    const char *id;
+    uint32_t attempt;
+    const char *owner; /* the instance's random id of this boot */
+};
+
+struct job_result {
+    const char *object_key;
+    const char *link;
+    int64_t expires_at;
+    uint64_t rows, bytes;
+    const char *sha256; /* hex */
+};
+
+struct job_progress {
+    char id[UUID_SIZE];
+    uint32_t attempt;
+    uint64_t rows, bytes;
+    double percent; /* negative: not known */
+};
+
+/* An attempt that left something to clear away. */
+struct job_leftover {
+    char id[UUID_SIZE];
+    uint32_t attempt;
+    char *object_key;
+};
+struct job_leftover_list {
+    struct job_leftover *items;
+    size_t count;
+};
+void job_leftover_list_release(struct job_leftover_list *l);
+
+struct job_store; /* a backend's own struct begins with `const struct job_store_api *api` */
+
+struct job_store_api {
+    const char *name; /* "sqlite" */
+
+    void (*close)(struct job_store *s);
+
+    /* Transactions: begin, then for each call savepoint + (release | rollback_to), then commit. A failed commit undoes all. */
+    bool (*begin)(struct job_store *s, struct error *e);
+    bool (*savepoint)(struct job_store *s, struct error *e);
+    bool (*release)(struct job_store *s, struct error *e);
+    void (*rollback_to)(struct job_store *s);
+    bool (*commit)(struct job_store *s, struct error *e);
+    void (*rollback)(struct job_store *s);
+
+    /* Stores a new pending job and its place in the queue; ERROR_QUEUE_FULL where `queue_size` wait already. */
+    bool (*create)(struct job_store *s, const struct job_request *r, uint64_t queue_size, struct job *ret, struct error *e);
+
+    /* Takes up to `limit` waiting jobs, fairest first: they are `processing` then, with the next attempt number, a new version, the lease
+     * and an attempt row with the object key. */
+    bool (*claim)(struct job_store *s, const char *owner, size_t limit, struct job_list *ret, struct error *e);
+
+    /* Writes rows, bytes and percent of running attempts in one statement; stale ones are passed over. */
+    bool (*progress)(struct job_store *s, const struct job_progress *items, size_t count, struct error *e);
+
+    /* The end of an attempt. `ret` is the record as it is then. */
+    bool (*publish)(struct job_store *s, const struct job_attempt *a, const struct job_result *r, struct job *ret, struct error *e);
+    bool (*fail)(struct job_store *s, const struct job_attempt *a, const struct error *why, struct job *ret, struct error *e);
+    bool (*requeue)(struct job_store *s, const struct job_attempt *a, struct job *ret, struct error *e); /* not a failure */
+
+    /* Of one organisation; ERROR_NOT_FOUND. The list is of one user too, newest first. */
+    bool (*get)(struct job_store *s, const char *org_id, const char *id, struct job *ret, struct error *e);
+    bool (*list)(struct job_store *s, const char *org_id, const char *user_id, size_t limit, size_t offset, struct job_list *ret,
+                 struct error *e);
+
+    /* Takes record and queue row away; a running attempt is over from then on. `*ret_found` is false for an unknown id. */
+    bool (*remove)(struct job_store *s, const char *org_id, const char *id, bool *ret_found, struct error *e);
+
+    /* At start, SQLite only (one server a directory): what ran when the last server ended waits again, its attempt over. */
+    bool (*recover)(struct job_store *s, size_t *ret_count, struct error *e);
+
+    /* Turns up to `limit` completed jobs whose link is over into expired ones. */
+    bool (*expire)(struct job_store *s, size_t limit, size_t *ret_count, struct error *e);
+
+    /* Up to `limit` attempts that are over, unpublished and not yet cleaned; with `published_too` also published ones whose link is
+     * over, their record deleted or not. cleaned() takes them off the list. */
+    bool (*leftovers)(struct job_store *s, size_t limit, bool published_too, struct job_leftover_list *ret, struct error *e);
+    bool (*cleaned)(struct job_store *s, const char *id, uint32_t attempt, struct error *e);
+};
+
+struct job_store {
+    const struct job_store_api *api;
+};
+
+/* Opens (and makes) the database file. Each thread opens its own. */
+struct job_store *job_store_sqlite_open(const char *path, struct error *e);
+
+#endif
