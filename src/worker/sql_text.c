@@ -186,6 +186,24 @@ struct sql_text sql_text_scan(const char *sql, size_t length)
     return t;
 }
 
+static const char *const others[] = {
+    "an ALTER",    "an ANALYZE",    "an ATTACH",   "a BEGIN",   "a CALL",    "a CHECKPOINT", "a COMMENT",
+    "a COMMIT",    "a COPY",        "a CREATE",    "a DEALLOCATE", "a DELETE", "a DETACH",   "a DROP",
+    "an END",      "an EXECUTE",    "an EXPLAIN",  "an EXPORT", "a FORCE",   "an IMPORT",    "an INSERT",
+    "an INSTALL",  "a LOAD",        "a MERGE",     "a PRAGMA",  "a PREPARE", "a RESET",      "a ROLLBACK",
+    "a SET",       "a START",       "a TRUNCATE",  "an UPDATE", "a USE",     "a VACUUM",     "an ABORT",
+};
+
+const char *sql_text_other_statement(const char *keyword, size_t length)
+{
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        const char *word = strchr(others[i], ' ') + 1;
+        if (strlen(word) == length && strncasecmp(word, keyword, length) == 0)
+            return others[i];
+    }
+    return NULL;
+}
+
 /* Refused as a courtesy, with a reason, where the box or the engine's lock would refuse or silence them anyway. */
 static const char *const refused[] = {
     "checkpoint",        "disable_logging",   "disable_profile",       "disable_profiling",

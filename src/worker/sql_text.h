@@ -16,6 +16,10 @@ struct sql_text {
 /* Never fails: text that does not end well (an open quote or comment) is taken to end there. */
 struct sql_text sql_text_scan(const char *sql, size_t length);
 
+/* Where a statement that begins with this word yields no rows, or none that can be taken as a subquery: what it is,
+ * with its article ("an INSERT"). Else NULL. The result lives for ever. */
+const char *sql_text_other_statement(const char *keyword, size_t length);
+
 /* The name of the first function in `json`, which is what DuckDB's json_serialize_sql() gives, that reads files or
  * touches the whole instance (read_text, enable_logging, ...). NULL: there is none. The result lives for ever. */
 const char *sql_text_refused_function(const char *json, size_t length);

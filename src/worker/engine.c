@@ -1,0 +1,313 @@
+#include "worker/engine.h"
+
+#include <duckdb.h>
+#include <inttypes.h>
+#include <math.h>
+
+#include "base/buf.h"
+#include "link/job_spec.h"
+#include "worker/sql_text.h"
+
+_Static_assert(sizeof(struct text_value) == sizeof(duckdb_string_t), "a value is the engine's own");
+_Static_assert(TEXT_INLINE_MAX == sizeof(((duckdb_string_t *)0)->value.inlined.inlined), "short ones are inline");
+
+/* The text of a query with its wrapping: "#1600::VARCHAR, " a column. */
+#define QUERY_MAX (JOB_SPEC_SQL_MAX + (4 << 20))
+
+struct engine {
+    duckdb_database database;
+    duckdb_connection connection;
+    duckdb_prepared_statement names_statement;
+    duckdb_result result;
+    bool has_result;
+    duckdb_data_chunk chunk;
+    size_t column_count;
+    const char **names;
+    struct text_column *columns;
+};
+
+static void destroy_statements(duckdb_extracted_statements *s)
+{
+    duckdb_destroy_extracted(s);
+}
+#define _cleanup_config_ _cleanup_(duckdb_destroy_config)
+#define _cleanup_statements_ _cleanup_(destroy_statements)
+#define _cleanup_prepared_ _cleanup_(duckdb_destroy_prepare)
+#define _cleanup_pending_ _cleanup_(duckdb_destroy_pending)
+#define _cleanup_result_ _cleanup_(duckdb_destroy_result)
+
+/* The engine's words as an error. `text` may be NULL: the engine does not always have any. */
+static bool fail(struct error *e, enum error_code code, const char *text)
+{
+    /* In mid-stream the cause comes behind this. */
+    static const char wrapped[] = "Attempting to execute an unsuccessful or closed pending query result\nError: ";
+    const char *cause = text ? strstr(text, wrapped) : NULL;
+    if (cause)
+        text = cause + sizeof wrapped - 1;
+    if (!text || !*text)
+        text = "the engine gave no reason";
+    if (strstr(text, "max_temp_directory_size") || strstr(text, "No space left on device") ||
+        strstr(text, "File too large"))
+        return error_set(e, ERROR_SPILL, "the query needs more temporary disk space than it may have: %s", text);
+    if (strncmp(text, "Out of Memory Error", 19) == 0 || strstr(text, "bad_alloc"))
+        return error_set(e, ERROR_MEMORY, "%s", text);
+    if (strncmp(text, "INTERRUPT Error", 15) == 0)
+        return error_set(e, ERROR_CANCELLED, "the query was interrupted");
+    return error_set(e, code, "%s", text);
+}
+
+static bool set_option(duckdb_config config, const char *name, const char *value, struct error *e)
+{
+    return duckdb_set_config(config, name, value) == DuckDBSuccess ||
+           error_set(e, ERROR_INTERNAL, "the engine does not know the option %s", name);
+}
+
+struct engine *engine_open(const char *path, uint64_t memory_limit, struct error *e)
+{
+    struct engine *g = calloc(1, sizeof *g);
+    _cleanup_config_ duckdb_config config = NULL;
+    if (!g || duckdb_create_config(&config) != DuckDBSuccess) {
+        error_set(e, ERROR_MEMORY, "out of memory");
+        engine_free(g);
+        return NULL;
+    }
+    char memory[32];
+    snprintf(memory, sizeof memory, "%" PRIu64 "B", memory_limit);
+    const struct {
+        const char *name, *value;
+    } options[] = {
+        {"access_mode", "READ_ONLY"},
+        {"threads", "1"},
+        {"memory_limit", memory},
+        {"autoinstall_known_extensions", "false"},
+        {"autoload_known_extensions", "false"},
+        {"allow_persistent_secrets", "false"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+        if (!set_option(config, options[i].name, options[i].value, e)) {
+            engine_free(g);
+            return NULL;
+        }
+    char *why = NULL;
+    if (duckdb_open_ext(path, &g->database, config, &why) != DuckDBSuccess ||
+        duckdb_connect(g->database, &g->connection) != DuckDBSuccess) {
+        fail(e, ERROR_SOURCE, why);
+        duckdb_free(why);
+        engine_free(g);
+        return NULL;
+    }
+    return g;
+}
+
+void engine_free(struct engine *g)
+{
+    if (!g)
+        return;
+    duckdb_destroy_data_chunk(&g->chunk);
+    if (g->has_result)
+        duckdb_destroy_result(&g->result);
+    duckdb_destroy_prepare(&g->names_statement);
+    duckdb_disconnect(&g->connection);
+    duckdb_close(&g->database);
+    for (size_t i = 0; g->names && i < g->column_count; i++)
+        duckdb_free((void *)g->names[i]);
+    free(g->names);
+    free(g->columns);
+    free(g);
+}
+
+static bool run(struct engine *g, const char *sql, struct error *e)
+{
+    _cleanup_result_ duckdb_result result = {0};
+    return duckdb_query(g->connection, sql, &result) == DuckDBSuccess ||
+           fail(e, ERROR_INTERNAL, duckdb_result_error(&result));
+}
+
+bool engine_configure(struct engine *g, uint32_t threads, uint64_t spill_limit, struct error *e)
+{
+    char spill[96], cores[64];
+    snprintf(spill, sizeof spill, "SET max_temp_directory_size='%" PRIu64 "B'", spill_limit);
+    snprintf(cores, sizeof cores, "SET threads=%" PRIu32, threads);
+    const char *const settings[] = {
+        "SET enable_progress_bar=true",
+        "SET enable_progress_bar_print=false",
+        "SET TimeZone='UTC'",
+        "SET preserve_insertion_order=true",
+        "SET temp_directory='.'",
+        spill,
+        "SET streaming_buffer_size='32MB'", /* the default keeps one core busy, with two it is a third slower */
+        cores,
+        "SET enable_external_access=false",
+        "SET lock_configuration=true",
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(settings); i++)
+        if (!run(g, settings[i], e))
+            return false;
+    return true;
+}
+
+/* The functions that a query names, as the engine parsed it. What the parser cannot give as JSON (SHOW, PIVOT) is
+ * not looked at: the box and the engine's lock are the defence, this is the courtesy of a reason. */
+static bool check_functions(struct engine *g, const char *sql, size_t length, struct error *e)
+{
+    _cleanup_prepared_ duckdb_prepared_statement statement = NULL;
+    _cleanup_result_ duckdb_result result = {0};
+    if (duckdb_prepare(g->connection, "SELECT json_serialize_sql(?::VARCHAR)::VARCHAR", &statement) != DuckDBSuccess)
+        return fail(e, ERROR_INTERNAL, duckdb_prepare_error(statement));
+    if (duckdb_bind_varchar_length(statement, 1, sql, length) != DuckDBSuccess ||
+        duckdb_execute_prepared(statement, &result) != DuckDBSuccess)
+        return fail(e, ERROR_INTERNAL, duckdb_result_error(&result));
+    duckdb_data_chunk chunk = duckdb_fetch_chunk(result);
+    if (!chunk || duckdb_data_chunk_get_size(chunk) != 1) {
+        duckdb_destroy_data_chunk(&chunk);
+        return error_set(e, ERROR_INTERNAL, "the engine cannot show the parsed query");
+    }
+    duckdb_string_t *json = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
+    const char *name = sql_text_refused_function(duckdb_string_t_data(json), duckdb_string_t_length(*json));
+    duckdb_destroy_data_chunk(&chunk);
+    return !name || error_set(e, ERROR_SQL, "the function %s cannot be used in a download", name);
+}
+
+static bool refuse_statement(const char *what, struct error *e)
+{
+    return error_set(e, ERROR_SQL, "only statements that return rows can be downloaded: this is %s", what);
+}
+
+/* What a word at the start does not tell: WITH ... INSERT. */
+static const char *statement_name(duckdb_statement_type type)
+{
+    switch (type) {
+    case DUCKDB_STATEMENT_TYPE_INSERT:
+        return "an INSERT";
+    case DUCKDB_STATEMENT_TYPE_UPDATE:
+        return "an UPDATE";
+    case DUCKDB_STATEMENT_TYPE_DELETE:
+        return "a DELETE";
+    default:
+        return "another one";
+    }
+}
+
+/* One statement, that yields rows, without parameters. */
+static bool check_statement(struct engine *g, const char *sql, const struct sql_text *text, struct error *e)
+{
+    _cleanup_statements_ duckdb_extracted_statements statements = NULL;
+    _cleanup_prepared_ duckdb_prepared_statement statement = NULL;
+    idx_t count = duckdb_extract_statements(g->connection, sql, &statements);
+    if (count == 0) {
+        const char *why = duckdb_extract_statements_error(statements);
+        return why && *why ? fail(e, ERROR_QUERY, why) : error_set(e, ERROR_SQL, "there is no statement in the SQL");
+    }
+    if (text->statements > 1)
+        return error_set(e, ERROR_SQL, "only one statement can be downloaded: there are %zu", text->statements);
+    const char *other = sql_text_other_statement(sql + text->begin, text->keyword_length);
+    if (other)
+        return refuse_statement(other, e);
+    if (count > 1) /* what the engine makes of one text: it would first create a type of the values it finds */
+        return error_set(e, ERROR_SQL, "a PIVOT must list its values: PIVOT ... ON column IN (...)");
+    if (duckdb_prepare_extracted_statement(g->connection, statements, 0, &statement) != DuckDBSuccess)
+        return fail(e, ERROR_QUERY, duckdb_prepare_error(statement));
+    duckdb_statement_type type = duckdb_prepared_statement_type(statement);
+    if (type != DUCKDB_STATEMENT_TYPE_SELECT)
+        return refuse_statement(statement_name(type), e);
+    if (duckdb_nparams(statement) > 0)
+        return error_set(e, ERROR_SQL, "the statement has parameters (?, $1), for which there are no values");
+    return true;
+}
+
+/* COPY makes equal names different as a subquery does. */
+static bool take_names(struct engine *g, const char *sql, size_t length, struct error *e)
+{
+    _cleanup_buf_ struct buf query;
+    buf_init(&query, QUERY_MAX);
+    buf_append_text(&query, "SELECT * FROM (");
+    buf_append(&query, sql, length);
+    buf_append_text(&query, "\n)");
+    if (!buf_ok(&query))
+        return error_set(e, ERROR_MEMORY, "out of memory");
+    if (duckdb_prepare(g->connection, query.data, &g->names_statement) != DuckDBSuccess)
+        return fail(e, ERROR_QUERY, duckdb_prepare_error(g->names_statement));
+    size_t count = duckdb_prepared_statement_column_count(g->names_statement);
+    g->names = calloc(count, sizeof *g->names);
+    g->columns = calloc(count, sizeof *g->columns);
+    if (!g->names || !g->columns)
+        return error_set(e, ERROR_MEMORY, "out of memory");
+    g->column_count = count;
+    for (size_t i = 0; i < count; i++)
+        if (!(g->names[i] = duckdb_prepared_statement_column_name(g->names_statement, i)))
+            return error_set(e, ERROR_MEMORY, "out of memory");
+    duckdb_destroy_prepare(&g->names_statement);
+    return true;
+}
+
+static bool execute(struct engine *g, const char *sql, size_t length, struct error *e)
+{
+    _cleanup_buf_ struct buf query;
+    _cleanup_prepared_ duckdb_prepared_statement statement = NULL;
+    _cleanup_pending_ duckdb_pending_result pending = NULL;
+    buf_init(&query, QUERY_MAX);
+    for (size_t i = 1; i <= g->column_count; i++)
+        buf_printf(&query, "%s#%zu::VARCHAR", i == 1 ? "SELECT " : ", ", i);
+    buf_append_text(&query, " FROM (");
+    buf_append(&query, sql, length);
+    buf_append_text(&query, "\n)");
+    if (!buf_ok(&query))
+        return error_set(e, ERROR_MEMORY, "out of memory");
+    if (duckdb_prepare(g->connection, query.data, &statement) != DuckDBSuccess)
+        return fail(e, ERROR_QUERY, duckdb_prepare_error(statement));
+    if (duckdb_pending_prepared_streaming(statement, &pending) != DuckDBSuccess)
+        return fail(e, ERROR_QUERY, duckdb_pending_error(pending));
+    g->has_result = true;
+    return duckdb_execute_pending(pending, &g->result) == DuckDBSuccess ||
+           fail(e, ERROR_QUERY, duckdb_result_error(&g->result));
+}
+
+bool engine_start(struct engine *g, const char *sql, struct error *e)
+{
+    struct sql_text text = sql_text_scan(sql, strlen(sql));
+    if (text.statements == 0)
+        return error_set(e, ERROR_SQL, "there is no statement in the SQL");
+    const char *first = sql + text.begin;
+    size_t length = text.end - text.begin;
+    return check_statement(g, sql, &text, e) && check_functions(g, first, length, e) &&
+           take_names(g, first, length, e) && execute(g, first, length, e);
+}
+
+const char *const *engine_names(const struct engine *g, size_t *ret_count)
+{
+    *ret_count = g->column_count;
+    return g->names;
+}
+
+bool engine_next(struct engine *g, struct text_chunk *ret_chunk, struct error *e)
+{
+    duckdb_destroy_data_chunk(&g->chunk);
+    do {
+        duckdb_destroy_data_chunk(&g->chunk);
+        g->chunk = duckdb_fetch_chunk(g->result);
+    } while (g->chunk && duckdb_data_chunk_get_size(g->chunk) == 0);
+    *ret_chunk = (struct text_chunk){.column_count = g->column_count, .columns = g->columns};
+    if (!g->chunk) {
+        /* An error in mid-stream looks like the end; only this tells. */
+        const char *why = duckdb_result_error(&g->result);
+        return (!why || !*why) || fail(e, ERROR_QUERY, why);
+    }
+    for (size_t i = 0; i < g->column_count; i++) {
+        duckdb_vector vector = duckdb_data_chunk_get_vector(g->chunk, i);
+        g->columns[i].values = duckdb_vector_get_data(vector);
+        g->columns[i].validity = duckdb_vector_get_validity(vector);
+    }
+    ret_chunk->rows = duckdb_data_chunk_get_size(g->chunk);
+    return true;
+}
+
+double engine_percent(const struct engine *g)
+{
+    double percent = duckdb_query_progress(g->connection).percentage;
+    return isnan(percent) || percent < 0 ? -1 : percent > 100 ? 100 : percent;
+}
+
+void engine_interrupt(struct engine *g)
+{
+    duckdb_interrupt(g->connection);
+}

@@ -1,0 +1,265 @@
+#include "worker/job.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "link/job_spec.h"
+#include "link/message.h"
+#include "link/parts.h"
+#include "worker/encoder.h"
+#include "worker/engine.h"
+#include "worker/output.h"
+#include "worker/sandbox.h"
+#include "worker/source.h"
+
+/* How often progress is told, and an interrupt that may have come between two statements is repeated. */
+#define PROGRESS_INTERVAL_MS 200
+#define LOCK_INTERVAL_MS 100
+
+struct job {
+    struct job_spec spec;
+    struct parts *parts;
+    struct output output;
+    struct source source;
+    struct engine *engine;
+    const struct encoder *encoder;
+    int stop_fd; /* an eventfd: the control thread ends */
+    pthread_t control;
+    bool has_control;
+
+    /* Written by one thread, read by the other. */
+    atomic_uint_fast64_t rows, bytes;
+    atomic_bool cancelled;
+};
+
+/* The server is gone, or cannot be understood: there is nobody to report to. Also from the control thread. */
+static _Noreturn void abandon(void)
+{
+    _exit(1);
+}
+
+static void send_message(const struct link_message *m)
+{
+    struct error e;
+    if (link_send(LINK_WORKER_FD, m, NULL, 0, &e) != LINK_OK)
+        abandon();
+}
+
+static bool fail_cancelled(struct error *e)
+{
+    return error_set(e, ERROR_CANCELLED, "the download was cancelled");
+}
+
+static bool send_part(void *context, uint32_t index, size_t length, struct error *e)
+{
+    (void)context;
+    (void)e;
+    send_message(&(struct link_message){.type = LINK_PART, .buffer = index, .length = length});
+    return true;
+}
+
+/* --- the control thread --- */
+
+static void take_order(struct job *j)
+{
+    struct link_message m;
+    struct error e;
+    if (link_receive(LINK_WORKER_FD, &m, NULL, &e) != LINK_OK)
+        abandon();
+    if (m.type == LINK_CANCEL) {
+        atomic_store(&j->cancelled, true);
+        output_cancel(&j->output);
+    } else if (m.type != LINK_FREE || !output_free_buffer(&j->output, m.buffer)) {
+        abandon();
+    }
+}
+
+/* Only what is news: a job that waits for the engine or for the upload is silent. */
+static void tell_progress(struct job *j, struct link_message *last)
+{
+    struct link_message m = {.type = LINK_PROGRESS,
+                             .rows = atomic_load(&j->rows),
+                             .bytes = atomic_load(&j->bytes),
+                             .percent = engine_percent(j->engine)};
+    if (m.rows == last->rows && m.bytes == last->bytes && m.percent == last->percent)
+        return;
+    send_message(&m);
+    last->rows = m.rows;
+    last->bytes = m.bytes;
+    last->percent = m.percent;
+}
+
+static void *control(void *context)
+{
+    struct job *j = context;
+    struct link_message last = {.percent = -1};
+    int64_t next = clock_monotonic_ms() + PROGRESS_INTERVAL_MS;
+    for (;;) {
+        struct pollfd fds[] = {{.fd = LINK_WORKER_FD, .events = POLLIN}, {.fd = j->stop_fd, .events = POLLIN}};
+        int64_t left = next - clock_monotonic_ms();
+        if (poll(fds, ARRAY_SIZE(fds), left > 0 ? (int)left : 0) < 0 && errno != EINTR)
+            abandon();
+        if (fds[1].revents)
+            return NULL;
+        if (fds[0].revents)
+            take_order(j);
+        if (atomic_load(&j->cancelled))
+            engine_interrupt(j->engine);
+        if (clock_monotonic_ms() >= next) {
+            tell_progress(j, &last);
+            next = clock_monotonic_ms() + PROGRESS_INTERVAL_MS;
+        }
+    }
+}
+
+static bool start_control(struct job *j, struct error *e)
+{
+    int status = pthread_create(&j->control, NULL, control, j);
+    if (status != 0)
+        return error_set_errno(e, ERROR_INTERNAL, status, "cannot start a thread");
+    j->has_control = true;
+    return true;
+}
+
+static void stop_control(struct job *j)
+{
+    if (!j->has_control)
+        return;
+    if (eventfd_write(j->stop_fd, 1) < 0)
+        abandon();
+    pthread_join(j->control, NULL);
+    j->has_control = false;
+}
+
+/* --- the job thread --- */
+
+static bool receive_start(struct job *j, struct error *e)
+{
+    struct link_message m;
+    int fds[LINK_MAX_FDS];
+    if (link_receive(LINK_WORKER_FD, &m, fds, e) != LINK_OK || m.type != LINK_START || fds[0] < 0 || fds[1] < 0)
+        abandon();
+    bool ok = job_spec_read(fds[0], &j->spec, e);
+    close(fds[0]);
+    if (!ok) {
+        close(fds[1]);
+        return false;
+    }
+    j->parts = parts_map(fds[1], j->spec.part_count, j->spec.part_size, e);
+    if (!j->parts)
+        return false;
+    parts_close_fd(j->parts); /* the mapping is enough */
+    return true;
+}
+
+/* Before the control thread is there, the job thread itself listens while it waits. */
+static bool wait_listening(int wait_ms, struct error *e)
+{
+    struct pollfd fd = {.fd = LINK_WORKER_FD, .events = POLLIN};
+    if (poll(&fd, 1, wait_ms) <= 0)
+        return true;
+    struct link_message m;
+    struct error ignored;
+    if (link_receive(LINK_WORKER_FD, &m, NULL, &ignored) != LINK_OK || m.type != LINK_CANCEL)
+        abandon();
+    return fail_cancelled(e);
+}
+
+static bool lock_source(struct job *j, struct error *e)
+{
+    int64_t deadline = clock_monotonic_ms() + (int64_t)j->spec.source_wait_ms;
+    for (;;) {
+        enum source_lock state = source_try_lock(&j->source, e);
+        if (state != SOURCE_BUSY)
+            return state == SOURCE_LOCKED;
+        if (clock_monotonic_ms() >= deadline)
+            return error_set(e, ERROR_SOURCE, "the database is in use by a writer");
+        if (!wait_listening(LOCK_INTERVAL_MS, e))
+            return false;
+    }
+}
+
+static bool find_encoder(struct job *j, struct error *e)
+{
+    if (strcmp(j->spec.format, csv_encoder.format) != 0)
+        return error_set(e, ERROR_INVALID, "the format %s is not known", j->spec.format);
+    j->encoder = &csv_encoder;
+    return true;
+}
+
+/* Everything that needs more rights than the query will have. */
+static bool prepare(struct job *j, struct error *e)
+{
+    if (!receive_start(j, e) || !find_encoder(j, e) || !output_init(&j->output, j->parts, send_part, j, e))
+        return false;
+    j->stop_fd = eventfd(0, EFD_CLOEXEC);
+    if (j->stop_fd < 0 || chdir(j->spec.spill_dir) < 0)
+        return error_set_errno(e, ERROR_INTERNAL, errno, "cannot prepare the worker");
+    return source_init(&j->source, j->spec.source_path, e) && lock_source(j, e) && source_link(&j->source, e);
+}
+
+static bool open_boxed(struct job *j, struct error *e)
+{
+    if (!sandbox_enter(&j->spec, j->source.path, j->source.wal_path, e))
+        return false;
+    j->engine = engine_open(j->source.name, j->spec.memory_limit, e);
+    if (!j->engine || !sandbox_close(&j->spec, e))
+        return false;
+    source_unlink(&j->source);
+    return engine_configure(j->engine, j->spec.threads, j->spec.spill_limit, e);
+}
+
+static bool encode(struct job *j, uint8_t ret_digest[SHA256_BYTES], struct error *e)
+{
+    struct text_chunk chunk;
+    size_t name_count;
+    if (!engine_start(j->engine, j->spec.sql, e) || !engine_next(j->engine, &chunk, e))
+        return false;
+    send_message(&(struct link_message){.type = LINK_STREAMING});
+    const char *const *names = engine_names(j->engine, &name_count);
+    if (!j->encoder->begin(&j->output, names, name_count, e))
+        return false;
+    while (chunk.rows > 0) {
+        if (!j->encoder->chunk(&j->output, &chunk, e))
+            return false;
+        atomic_fetch_add(&j->rows, chunk.rows);
+        atomic_store(&j->bytes, output_bytes(&j->output));
+        if (atomic_load(&j->cancelled))
+            return fail_cancelled(e);
+        if (!engine_next(j->engine, &chunk, e))
+            return false;
+    }
+    return j->encoder->end(&j->output, e) && output_finish(&j->output, ret_digest, e);
+}
+
+/* A cancelled job fails with just that, whatever broke first. */
+static bool run(struct job *j, uint8_t ret_digest[SHA256_BYTES], struct error *e)
+{
+    bool ok = prepare(j, e) && open_boxed(j, e) && start_control(j, e) && encode(j, ret_digest, e);
+    stop_control(j);
+    return atomic_load(&j->cancelled) ? fail_cancelled(e) : ok;
+}
+
+void job_serve(void)
+{
+    static struct job job = {.source.fd = -1, .stop_fd = -1};
+    struct error e = {0};
+    struct link_message m = {.type = LINK_DONE};
+    if (run(&job, m.digest, &e)) {
+        m.rows = atomic_load(&job.rows);
+        m.bytes = output_bytes(&job.output);
+    } else {
+        m.type = LINK_FAILED;
+        m.code = e.code;
+        m.text_length = (uint32_t)strlen(e.message);
+        memcpy(m.text, e.message, m.text_length);
+    }
+    send_message(&m);
+    /* The kernel takes everything back at once; an orderly end of the engine would only take time. */
+    _exit(0);
+}
