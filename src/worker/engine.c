@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "link/job_spec.h"
+#include "worker/source.h"
 #include "worker/sql_text.h"
 
 _Static_assert(sizeof(struct text_value) == sizeof(duckdb_string_t), "a value is the engine's own");
@@ -49,11 +50,41 @@ static bool fail(struct error *e, enum error_code code, const char *text)
     if (strstr(text, "max_temp_directory_size") || strstr(text, "No space left on device") ||
         strstr(text, "File too large"))
         return error_set(e, ERROR_SPILL, "the query needs more temporary disk space than it may have: %s", text);
-    if (strncmp(text, "Out of Memory Error", 19) == 0 || strstr(text, "bad_alloc"))
-        return error_set(e, ERROR_MEMORY, "%s", text);
+    if (strncmp(text, "Out of Memory Error", 19) == 0 || strstr(text, "bad_alloc")) {
+        const char *advice = strstr(text, "\n\nPossible solutions"); /* settings, which nobody can make here */
+        return error_set(e, ERROR_MEMORY, "%.*s", (int)(advice ? advice - text : (ptrdiff_t)strlen(text)), text);
+    }
+    if (strstr(text, "Could not get working directory")) /* where no table has the name, it looks for a file */
+        return error_set(e, ERROR_SQL, "there is no such table, and a download cannot read files");
     if (strncmp(text, "INTERRUPT Error", 15) == 0)
         return error_set(e, ERROR_CANCELLED, "the query was interrupted");
     return error_set(e, code, "%s", text);
+}
+
+/* An error of the wrapped query tells a line that is one too high: the query's own text begins on the second. What
+ * stands below that line is aligned to it, so the length stays. */
+static void correct_line(struct error *e)
+{
+    static const char mark[] = "\nLINE ";
+    char *at = strstr(e->message, mark), *end;
+    if (!at)
+        return;
+    at += sizeof mark - 1;
+    unsigned long line = strtoul(at, &end, 10);
+    if (line < 2 || *end != ':')
+        return;
+    char number[24];
+    int length = snprintf(number, sizeof number, "%lu:", line - 1);
+    size_t room = (size_t)(end + 1 - at);
+    memset(at, ' ', room);
+    memcpy(at, number, (size_t)length);
+}
+
+static bool fail_wrapped(struct error *e, const char *text)
+{
+    fail(e, ERROR_QUERY, text);
+    correct_line(e);
+    return false;
 }
 
 static bool set_option(duckdb_config config, const char *name, const char *value, struct error *e)
@@ -133,7 +164,7 @@ bool engine_configure(struct engine *g, uint32_t threads, uint64_t spill_limit, 
         "SET enable_progress_bar_print=false",
         "SET TimeZone='UTC'",
         "SET preserve_insertion_order=true",
-        "SET temp_directory='.'",
+        "SET temp_directory='" JOB_DIRECTORY "'",
         spill,
         "SET streaming_buffer_size='32MB'", /* the default keeps one core busy, with two it is a third slower */
         cores,
@@ -205,6 +236,8 @@ static bool check_statement(struct engine *g, const char *sql, const struct sql_
         return refuse_statement(other, e);
     if (count > 1) /* what the engine makes of one text: it would first create a type of the values it finds */
         return error_set(e, ERROR_SQL, "a PIVOT must list its values: PIVOT ... ON column IN (...)");
+    if (!check_functions(g, sql + text->begin, text->end - text->begin, e))
+        return false;
     if (duckdb_prepare_extracted_statement(g->connection, statements, 0, &statement) != DuckDBSuccess)
         return fail(e, ERROR_QUERY, duckdb_prepare_error(statement));
     duckdb_statement_type type = duckdb_prepared_statement_type(statement);
@@ -220,13 +253,13 @@ static bool take_names(struct engine *g, const char *sql, size_t length, struct 
 {
     _cleanup_buf_ struct buf query;
     buf_init(&query, QUERY_MAX);
-    buf_append_text(&query, "SELECT * FROM (");
+    buf_append_text(&query, "SELECT * FROM (\n");
     buf_append(&query, sql, length);
     buf_append_text(&query, "\n)");
     if (!buf_ok(&query))
         return error_set(e, ERROR_MEMORY, "out of memory");
     if (duckdb_prepare(g->connection, query.data, &g->names_statement) != DuckDBSuccess)
-        return fail(e, ERROR_QUERY, duckdb_prepare_error(g->names_statement));
+        return fail_wrapped(e, duckdb_prepare_error(g->names_statement));
     size_t count = duckdb_prepared_statement_column_count(g->names_statement);
     g->names = calloc(count, sizeof *g->names);
     g->columns = calloc(count, sizeof *g->columns);
@@ -248,18 +281,18 @@ static bool execute(struct engine *g, const char *sql, size_t length, struct err
     buf_init(&query, QUERY_MAX);
     for (size_t i = 1; i <= g->column_count; i++)
         buf_printf(&query, "%s#%zu::VARCHAR", i == 1 ? "SELECT " : ", ", i);
-    buf_append_text(&query, " FROM (");
+    buf_append_text(&query, " FROM (\n");
     buf_append(&query, sql, length);
     buf_append_text(&query, "\n)");
     if (!buf_ok(&query))
         return error_set(e, ERROR_MEMORY, "out of memory");
     if (duckdb_prepare(g->connection, query.data, &statement) != DuckDBSuccess)
-        return fail(e, ERROR_QUERY, duckdb_prepare_error(statement));
+        return fail_wrapped(e, duckdb_prepare_error(statement));
     if (duckdb_pending_prepared_streaming(statement, &pending) != DuckDBSuccess)
-        return fail(e, ERROR_QUERY, duckdb_pending_error(pending));
+        return fail_wrapped(e, duckdb_pending_error(pending));
     g->has_result = true;
     return duckdb_execute_pending(pending, &g->result) == DuckDBSuccess ||
-           fail(e, ERROR_QUERY, duckdb_result_error(&g->result));
+           fail_wrapped(e, duckdb_result_error(&g->result));
 }
 
 bool engine_start(struct engine *g, const char *sql, struct error *e)
@@ -269,8 +302,7 @@ bool engine_start(struct engine *g, const char *sql, struct error *e)
         return error_set(e, ERROR_SQL, "there is no statement in the SQL");
     const char *first = sql + text.begin;
     size_t length = text.end - text.begin;
-    return check_statement(g, sql, &text, e) && check_functions(g, first, length, e) &&
-           take_names(g, first, length, e) && execute(g, first, length, e);
+    return check_statement(g, sql, &text, e) && take_names(g, first, length, e) && execute(g, first, length, e);
 }
 
 const char *const *engine_names(const struct engine *g, size_t *ret_count)
@@ -290,7 +322,7 @@ bool engine_next(struct engine *g, struct text_chunk *ret_chunk, struct error *e
     if (!g->chunk) {
         /* An error in mid-stream looks like the end; only this tells. */
         const char *why = duckdb_result_error(&g->result);
-        return (!why || !*why) || fail(e, ERROR_QUERY, why);
+        return (!why || !*why) || fail_wrapped(e, why);
     }
     for (size_t i = 0; i < g->column_count; i++) {
         duckdb_vector vector = duckdb_data_chunk_get_vector(g->chunk, i);

@@ -11,7 +11,7 @@ bool source_init(struct source *s, const char *path, struct error *e)
     const char *slash = strrchr(path, '/');
     *s = (struct source){.fd = -1, .path = strdup(path)};
     if (!s->path || asprintf(&s->wal_path, "%s.wal", path) < 0 ||
-        asprintf(&s->name, "./%s", slash ? slash + 1 : path) < 0)
+        asprintf(&s->name, JOB_DIRECTORY "/%s", slash ? slash + 1 : path) < 0)
         return error_set(e, ERROR_MEMORY, "out of memory");
     return true;
 }

@@ -11,11 +11,14 @@
 
 #include "base/error.h"
 
+/* The current directory by a name that is absolute (relative ones the engine makes absolute, and shows) and neutral. */
+#define JOB_DIRECTORY "/proc/self/cwd"
+
 struct source {
     int fd;     /* holds the read lock; -1 before */
     char *path; /* absolute */
     char *wal_path;
-    char *name; /* "./base name" */
+    char *name; /* JOB_DIRECTORY "/base name" */
 };
 
 enum source_lock {
