@@ -1,7 +1,9 @@
-/* The object store: where finished files go. One interface, a backend each for a local directory and (later) S3.
+/* The object store: where finished files go. One interface, a backend each for a local directory and (later)
+ * S3.
  *
- * All calls are made on the event loop and return at once; the work is done on threads of the backend, whose answers come through the mailbox
- * given at opening, hence on the loop. An object appears under its key complete or not at all. */
+ * All calls are made on the event loop and return at once; the work is done on threads of the backend, whose
+ * answers come through the mailbox given at opening, hence on the loop. An object appears under its key
+ * complete or not at all. */
 #ifndef OBJECT_STORE_H
 #define OBJECT_STORE_H
 
@@ -11,15 +13,21 @@
 #include "base/error.h"
 #include "base/mailbox.h"
 
-#define OBJECT_KEY_MAX 1024 /* bytes, S3's limit: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html */
+/* Bytes of a key, S3's limit: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html */
+#define OBJECT_KEY_MAX 1024
 
-struct object_upload; /* one object on its way */
+/* Parts of one upload that may wait for the store at a time. */
+#define OBJECT_PARTS_MAX 64
 
-/* Exactly one of `finished` and `aborted` comes last, and the upload is freed when it returns. After `failed` (at most once) nothing
- * comes but the answer to object_upload_abort(), which the owner must call then. */
+struct object_upload; /* one object on its way; belongs to the loop */
+
+/* Exactly one of `finished` and `aborted` comes last, and the upload is freed when it returns. After `failed`
+ * (at most once) nothing comes but the answer to abort, which the owner must call then. */
 struct object_upload_events {
-    void (*part_done)(void *context, uint32_t buffer); /* the store is done with the bytes; in the order of the parts */
-    void (*finished)(void *context); /* the object is under its key, whole: the store has looked (size and last byte) */
+    void (*part_done)(void *context,
+                      uint32_t buffer); /* the store is done with the bytes; in the order of the parts */
+    void (*finished)(
+        void *context); /* the object is under its key, whole: the store has looked (size, last byte) */
     void (*failed)(void *context, const struct error *e);
     void (*aborted)(void *context); /* nothing of this upload is left */
 };
@@ -27,7 +35,7 @@ struct object_upload_events {
 struct object_upload_options {
     const char *key; /* copied */
     const char *content_type;
-    const struct object_upload_events *events;
+    const struct object_upload_events *events; /* stays valid */
     void *context;
 };
 
@@ -36,29 +44,40 @@ struct object_store;
 struct object_store_api {
     const char *name; /* "local" */
 
-    /* Finishes or drops what is under way, ends the threads. */
+    /* Ends what runs, drops the uploads that are under way (their data is no longer read, nothing of them is
+     * left, none of their events comes any more), ends the threads and frees the store. Drain the mailbox
+     * afterwards: removals are still answered there. */
     void (*close)(struct object_store *s);
 
     /* Is the store there and writable? Blocks: for --check-config and start only. */
-    bool (*check)(struct object_store *s, struct error *e);
+    MUST_CHECK bool (*check)(struct object_store *s, struct error *e);
 
-    struct object_upload *(*begin)(struct object_store *s, const struct object_upload_options *o, struct error *e);
+    /* NULL: `e` says why (ERROR_INVALID: a key that the store cannot have). */
+    struct object_upload *(*begin)(struct object_store *s, const struct object_upload_options *o,
+                                   struct error *e);
 
-    /* The next `length` bytes of the object. `data` stays valid and unchanged until part_done(buffer), or finished or aborted. */
+    /* The next `length` bytes of the object. `data` stays valid and unchanged until part_done(buffer), or
+     * finished or aborted. At most OBJECT_PARTS_MAX at a time. */
     void (*part)(struct object_upload *u, uint32_t buffer, const void *data, size_t length);
 
-    /* After all parts: `total` is their sum. Answered by finished or failed. An object of no bytes is an object. */
+    /* After all parts: `total` is their sum. Answered by finished or failed. An object of no bytes is an
+     * object. An object that is there already is not replaced, but failed, where the store can tell (local;
+     * S3's keys are unique). */
     void (*finish)(struct object_upload *u, uint64_t total);
 
-    /* At any time but after `finished`. Answered by aborted. Parts under way are not answered any more. */
+    /* At any time but after `finished`, once. Answered by aborted. Parts under way are not answered any more.
+     */
     void (*abort)(struct object_upload *u);
 
-    /* A link that lives until about `expires_at` (microseconds; *ret_expires_at is the truth). Pure: no I/O. Secret. NULL: `e` says why. */
-    char *(*link)(struct object_store *s, const char *key, const char *file_name, const char *content_type, int64_t expires_at,
-                  int64_t *ret_expires_at, struct error *e);
+    /* A link that lives until about `expires_at` (microseconds; *ret_expires_at is the truth). Pure: no I/O.
+     * Secret; free() it. NULL: `e` says why. */
+    char *(*link)(struct object_store *s, const char *key, const char *file_name, const char *content_type,
+                  int64_t expires_at, int64_t *ret_expires_at, struct error *e);
 
-    /* Takes an object away; an absent one is a success. `done` is called on the loop. */
-    void (*remove)(struct object_store *s, const char *key, void (*done)(void *context, const struct error *e_or_null), void *context);
+    /* Takes an object away; an absent one is a success. `done` is called on the loop (out of memory: at once,
+     * from within). */
+    void (*remove)(struct object_store *s, const char *key,
+                   void (*done)(void *context, const struct error *e_or_null), void *context);
 
     /* True where files are to be removed when their links are over (local); objects in a bucket stay. */
     bool removes_expired;
@@ -68,26 +87,40 @@ struct object_store {
     const struct object_store_api *api;
 };
 
+/* The local store keeps an object in files/<organisation>/<name>, in directories of mode 0700 and files of
+ * mode 0600; what is on its way is in tmp/. A key is two segments of object_local_segment_ok(): no path
+ * leaves the directory, and no symbolic link in it is followed. An organisation's directory stays when its
+ * last object goes. */
 struct object_local_options {
-    const char *directory;  /* exists; absolute; made into files/, tmp/ below; the caller holds the data directory's lock */
-    const char *public_url; /* base of links, no slash at its end */
+    const char *directory;  /* exists; absolute; the caller holds the data directory's lock */
+    const char *public_url; /* base of links, no slash at its end; copied */
     const char *key_file;   /* 32 random bytes as hex, mode 0600; made where it is absent */
     struct mailbox *done;
 };
 
-/* Clears tmp/ of what an earlier process left. */
+/* Makes the directories where they are absent, and clears tmp/ of what an earlier process left. Blocks. */
 struct object_store *object_store_local_open(const struct object_local_options *o, struct error *e);
 
-/* For the server's /files (api_files.c): checks the signature and the time of a link; ERROR_FORBIDDEN. Pure but for the clock given. */
-MUST_CHECK bool object_store_local_verify(const struct object_store *s, const char *key, const char *expires, const char *signature,
-                                          int64_t now, struct error *e);
+/* For the server's /files: checks the signature and the time of a link; ERROR_FORBIDDEN. Pure. `expires` and
+ * `signature` are the link's parameters, NULL where missing; `now_us` is the wall clock. */
+MUST_CHECK bool object_store_local_verify(const struct object_store *s, const char *key, const char *expires,
+                                          const char *signature, int64_t now_us, struct error *e);
 
-/* Opens the object for reading; blocks: on a thread of a pool only. The descriptor is the caller's. ERROR_NOT_FOUND. No path leaves the
- * directory, no symbolic link is followed. */
-MUST_CHECK bool object_store_local_read(const struct object_store *s, const char *key, int *ret_fd, uint64_t *ret_size, int64_t *ret_mtime_us,
-                                        struct error *e);
+struct object_local_file {
+    int fd; /* open for reading; the caller's */
+    uint64_t size;
+    int64_t mtime_us;
+    uint64_t inode;
+};
 
-/* "[A-Za-z0-9._-]{1,128}, not only dots": what may be an organisation's id where it becomes a directory. */
+/* Opens the object for reading; blocks: on a thread of a pool only, while the store is open. ERROR_NOT_FOUND.
+ */
+MUST_CHECK bool object_store_local_read(const struct object_store *s, const char *key,
+                                        struct object_local_file *ret, struct error *e);
+
+#define OBJECT_LOCAL_SEGMENT_MAX 128
+
+/* "[A-Za-z0-9._-]{1,128}", not only dots: what may be an organisation's id where it becomes a directory. */
 bool object_local_segment_ok(const char *segment);
 
 #endif
