@@ -1,14 +1,19 @@
 /* The job store: the record of every download, and the queue of those that wait or run.
  *
- * One interface, a backend each for SQLite and (later) Postgres. Every call blocks and belongs to the thread that opened the store
- * (store_thread.h); no call is made on the event loop. The clock is the store's own. A call that fails leaves no trace: each
- * runs inside the transaction and the savepoint that store_thread.c puts around it.
+ * One interface, a backend each for SQLite and (later) Postgres. Every call blocks; a store belongs to one
+ * thread at a time (store_thread.h), and no call is made on the event loop. The clock is the store's own.
+ * Calls that write run inside a transaction, each inside a savepoint that is undone when the call fails
+ * (store_thread.c puts both around it): so a call that fails leaves no trace. get() and list() may run
+ * outside of any.
  *
- * Tables: `downloads` (the contract's, the log), `downloads_jobs` (one row a job: what we know beyond it), `downloads_queue` (one row while
- * it waits or runs; only what is in it ever runs), `downloads_attempts` (one row an attempt; outlives the record).
+ * Tables: `downloads` (the contract's, the log), `downloads_jobs` (one row a job: what we know beyond it),
+ * `downloads_queue` (one row while it waits or runs; only what is in it ever runs), `downloads_attempts` (one
+ * row an attempt; outlives the record).
  *
- * An attempt is fenced: publish, fail and requeue change a job only while `attempt` is its current one, the job is `processing`
- * and the queue row is the owner's; otherwise ERROR_STALE. */
+ * An attempt is fenced: publish, fail and requeue change a job only while `attempt` is its current one, the
+ * job is `processing` and the queue row is the owner's; otherwise ERROR_STALE. A database that is busy, full,
+ * damaged or out of reach is ERROR_UNAVAILABLE. `ret` outputs are written on success only, and are the
+ * caller's to release. */
 #ifndef JOB_STORE_H
 #define JOB_STORE_H
 
@@ -61,14 +66,18 @@ struct job_leftover_list {
 };
 void job_leftover_list_release(struct job_leftover_list *l);
 
-struct job_store; /* a backend's own struct begins with `const struct job_store_api *api` */
+struct job_store {
+    const struct job_store_api *api; /* a backend's own struct begins with this one */
+};
 
 struct job_store_api {
     const char *name; /* "sqlite" */
 
-    void (*close)(struct job_store *s);
+    void (*close)(struct job_store *s); /* a transaction that is open is undone */
 
-    /* Transactions: begin, then for each call savepoint + (release | rollback_to), then commit. A failed commit undoes all. */
+    /* Transactions: begin, then for each call savepoint + (release | rollback_to), then commit. A failed
+     * commit undoes all. A backend may lose the whole transaction in mid-way (a full disk): then savepoint
+     * and commit fail too. rollback() ends what is left of it, and does nothing where nothing is. */
     bool (*begin)(struct job_store *s, struct error *e);
     bool (*savepoint)(struct job_store *s, struct error *e);
     bool (*release)(struct job_store *s, struct error *e);
@@ -76,46 +85,54 @@ struct job_store_api {
     bool (*commit)(struct job_store *s, struct error *e);
     void (*rollback)(struct job_store *s);
 
-    /* Stores a new pending job and its place in the queue; ERROR_QUEUE_FULL where `queue_size` wait already. */
-    bool (*create)(struct job_store *s, const struct job_request *r, uint64_t queue_size, struct job *ret, struct error *e);
+    /* Stores a new pending job and its place in the queue; ERROR_QUEUE_FULL where `queue_size` wait already.
+     */
+    bool (*create)(struct job_store *s, const struct job_request *r, uint64_t queue_size, struct job *ret,
+                   struct error *e);
 
-    /* Takes up to `limit` waiting jobs, fairest first: they are `processing` then, with the next attempt number, a new version, the lease
-     * and an attempt row with the object key. */
-    bool (*claim)(struct job_store *s, const char *owner, size_t limit, struct job_list *ret, struct error *e);
+    /* Takes up to `limit` waiting jobs, fairest first: they are `processing` and the owner's then, with the
+     * next attempt number, a new version, and an attempt row with the object key. */
+    bool (*claim)(struct job_store *s, const char *owner, size_t limit, struct job_list *ret,
+                  struct error *e);
 
-    /* Writes rows, bytes and percent of running attempts in one statement; stale ones are passed over. */
+    /* Writes rows, bytes and percent of running attempts; not a new version. Stale ones are passed over. */
     bool (*progress)(struct job_store *s, const struct job_progress *items, size_t count, struct error *e);
 
-    /* The end of an attempt. `ret` is the record as it is then. */
-    bool (*publish)(struct job_store *s, const struct job_attempt *a, const struct job_result *r, struct job *ret, struct error *e);
-    bool (*fail)(struct job_store *s, const struct job_attempt *a, const struct error *why, struct job *ret, struct error *e);
-    bool (*requeue)(struct job_store *s, const struct job_attempt *a, struct job *ret, struct error *e); /* not a failure */
+    /* The end of an attempt. `ret` is the record as it is then. A job that is put back keeps its place: it
+     * was first. */
+    bool (*publish)(struct job_store *s, const struct job_attempt *a, const struct job_result *r,
+                    struct job *ret, struct error *e);
+    bool (*fail)(struct job_store *s, const struct job_attempt *a, const struct error *why, struct job *ret,
+                 struct error *e);
+    bool (*requeue)(struct job_store *s, const struct job_attempt *a, struct job *ret,
+                    struct error *e); /* not a failure */
 
     /* Of one organisation; ERROR_NOT_FOUND. The list is of one user too, newest first. */
     bool (*get)(struct job_store *s, const char *org_id, const char *id, struct job *ret, struct error *e);
-    bool (*list)(struct job_store *s, const char *org_id, const char *user_id, size_t limit, size_t offset, struct job_list *ret,
-                 struct error *e);
+    bool (*list)(struct job_store *s, const char *org_id, const char *user_id, size_t limit, size_t offset,
+                 struct job_list *ret, struct error *e);
 
-    /* Takes record and queue row away; a running attempt is over from then on. `*ret_found` is false for an unknown id. */
+    /* Takes record and queue row away; a running attempt is over from then on, a published one stays until
+     * its link ends. `*ret_found` is false for an unknown id. */
     bool (*remove)(struct job_store *s, const char *org_id, const char *id, bool *ret_found, struct error *e);
 
-    /* At start, SQLite only (one server a directory): what ran when the last server ended waits again, its attempt over. */
+    /* At start, SQLite only (one server a directory): what ran when the last server ended waits again, in its
+     * place, its attempt over. */
     bool (*recover)(struct job_store *s, size_t *ret_count, struct error *e);
 
     /* Turns up to `limit` completed jobs whose link is over into expired ones. */
     bool (*expire)(struct job_store *s, size_t limit, size_t *ret_count, struct error *e);
 
-    /* Up to `limit` attempts that are over, unpublished and not yet cleaned; with `published_too` also published ones whose link is
-     * over, their record deleted or not. cleaned() takes them off the list. */
-    bool (*leftovers)(struct job_store *s, size_t limit, bool published_too, struct job_leftover_list *ret, struct error *e);
+    /* Up to `limit` attempts that are over, unpublished and not yet cleaned; with `published_too` also
+     * published ones whose link is over, their record deleted or not. cleaned() takes such an attempt off the
+     * list, for good. */
+    bool (*leftovers)(struct job_store *s, size_t limit, bool published_too, struct job_leftover_list *ret,
+                      struct error *e);
     bool (*cleaned)(struct job_store *s, const char *id, uint32_t attempt, struct error *e);
 };
 
-struct job_store {
-    const struct job_store_api *api;
-};
-
-/* Opens (and makes) the database file. Each thread opens its own. */
+/* Opens (and makes, mode 0600: it holds links) the database file. Any number may be open on one file: one
+ * that writes, others that read. NULL on failure. */
 struct job_store *job_store_sqlite_open(const char *path, struct error *e);
 
 #endif

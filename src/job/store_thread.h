@@ -1,37 +1,45 @@
 /* The two threads on which the job store is called, and the way there from the event loop.
  *
- * `control` does every write: creations, claims, progress, ends, deletions. What waits together is committed together: one transaction for all tasks that
- * are there, a savepoint each. `api` does reads (get, list), so that no user's query delays a claim. */
+ * `control` does every write: creations, claims, progress, ends, deletions. What waits together is committed
+ * together: one transaction for all tasks that are there, a savepoint each. `api` does reads (get, list),
+ * each a statement outside of a transaction, so that no user's query delays a claim. */
 #ifndef JOB_STORE_THREAD_H
 #define JOB_STORE_THREAD_H
 
 #include "base/mailbox.h"
 #include "job/store.h"
 
-/* One call of the store. Embedded in the struct that carries its arguments and results. */
+/* One call of the store. Embedded in the struct that carries its arguments and results.
+ *
+ * `done` looks at `ok` alone. A commit that fails comes after `call` was well: then `ok` is false although
+ * the results are filled, so `done` releases them in either case. */
 struct store_task {
-    struct task task;
-    bool (*call)(struct job_store *s, struct store_task *t, struct error *e); /* on the store thread: one or more calls of the store's api */
+    struct task task; /* of store_thread.c */
+    /* On the store thread: one or more calls of the store's api. */
+    bool (*call)(struct job_store *s, struct store_task *t, struct error *e);
     void (*done)(struct store_task *t); /* on the loop; may free the task */
-    bool ok;            /* for `done` */
-    struct error error; /* where it is not ok */
+    bool ok;                            /* for `done` */
+    struct error error;                 /* where it is not ok */
 };
 
 struct store_threads;
 
 struct store_threads_options {
-    struct job_store *(*open)(const char *path, struct error *e); /* e.g. job_store_sqlite_open; called for each thread */
+    /* E.g. job_store_sqlite_open. Called once for each thread, by store_threads_new(). */
+    struct job_store *(*open)(const char *path, struct error *e);
     const char *path;
     struct mailbox *done;
 };
 
+/* Blocks until both stores are open. NULL on failure. */
 struct store_threads *store_threads_new(const struct store_threads_options *options, struct error *e);
 
 /* Loop only. `t->call` and `t->done` are set. In the order of submission within one thread. */
 void store_threads_write(struct store_threads *s, struct store_task *t);
 void store_threads_read(struct store_threads *s, struct store_task *t);
 
-/* Finishes what was submitted, ends the threads, closes the store. Drain the mailbox afterwards. NULL is fine. */
+/* Finishes what was submitted, ends the threads, closes the stores. Drain the mailbox afterwards. NULL is
+ * fine. */
 void store_threads_free(struct store_threads *s);
 
 #endif

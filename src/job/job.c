@@ -1,0 +1,201 @@
+#include "job/job.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+static const char *const status_names[] = {
+    [JOB_PENDING] = "pending", [JOB_PROCESSING] = "processing", [JOB_COMPLETED] = "completed",
+    [JOB_FAILED] = "failed",   [JOB_EXPIRED] = "expired",
+};
+
+void job_release(struct job *j)
+{
+    free(j->user_id);
+    free(j->org_id);
+    free(j->dataset_id);
+    free(j->sql);
+    free(j->format);
+    free(j->link);
+    free(j->error_message);
+    *j = (struct job){0};
+}
+
+const char *job_status_name(enum job_status status)
+{
+    return status_names[status];
+}
+
+bool job_status_parse(const char *name, enum job_status *ret)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(status_names); i++)
+        if (strcmp(name, status_names[i]) == 0) {
+            *ret = (enum job_status)i;
+            return true;
+        }
+    return false;
+}
+
+enum error_code job_error_code_parse(const char *name)
+{
+    for (int code = 0; code < ERROR_CODE_COUNT; code++)
+        if (strcmp(name, error_code_name((enum error_code)code)) == 0)
+            return (enum error_code)code;
+    return ERROR_INTERNAL;
+}
+
+bool job_may_become(enum job_status from, enum job_status to)
+{
+    switch (from) {
+    case JOB_PENDING:
+        return to == JOB_PROCESSING || to == JOB_FAILED;
+    case JOB_PROCESSING:
+        return to == JOB_COMPLETED || to == JOB_FAILED || to == JOB_PENDING;
+    case JOB_COMPLETED:
+        return to == JOB_EXPIRED;
+    case JOB_FAILED:
+    case JOB_EXPIRED:
+        break;
+    }
+    return false;
+}
+
+char *job_object_key(const struct job *j, uint32_t attempt)
+{
+    char *key = NULL;
+    int length = attempt <= 1 ? asprintf(&key, "%s/%s.%s", j->org_id, j->id, j->format)
+                              : asprintf(&key, "%s/%s-%" PRIu32 ".%s", j->org_id, j->id, attempt, j->format);
+    return length < 0 ? NULL : key;
+}
+
+/* The bytes that stand for `c` inside a JSON string (RFC 8259, 7): at most 6. */
+static size_t escape(unsigned char c, char out[7])
+{
+    switch (c) {
+    case '"':
+    case '\\':
+        return (size_t)snprintf(out, 7, "\\%c", c);
+    case '\n':
+        return (size_t)snprintf(out, 7, "\\n");
+    case '\r':
+        return (size_t)snprintf(out, 7, "\\r");
+    case '\t':
+        return (size_t)snprintf(out, 7, "\\t");
+    default:
+        if (c < 0x20)
+            return (size_t)snprintf(out, 7, "\\u%04x", c);
+        out[0] = (char)c;
+        return 1;
+    }
+}
+
+static bool is_plain(unsigned char c)
+{
+    return c >= 0x20 && c != '"' && c != '\\';
+}
+
+/* Length of the longest prefix of whole characters that takes at most `max` bytes when escaped. */
+static size_t escaped_prefix(const char *text, size_t length, size_t max)
+{
+    char scratch[7];
+    size_t used = 0, i = 0;
+    for (; i < length; i++) {
+        unsigned char c = (unsigned char)text[i];
+        used += is_plain(c) ? 1 : escape(c, scratch);
+        if (used > max)
+            break;
+    }
+    return utf8_prefix(text, length, i);
+}
+
+static void append_text(struct buf *out, const char *text, size_t length)
+{
+    buf_append(out, "\"", 1);
+    for (size_t i = 0; i < length;) {
+        size_t run = i;
+        while (run < length && is_plain((unsigned char)text[run]))
+            run++;
+        buf_append(out, text + i, run - i);
+        if (run < length) {
+            char escaped[7];
+            buf_append(out, escaped, escape((unsigned char)text[run++], escaped));
+        }
+        i = run;
+    }
+    buf_append(out, "\"", 1);
+}
+
+static void append_member(struct buf *out, const char *name, const char *value)
+{
+    if (!value)
+        return;
+    buf_printf(out, ",\"%s\":", name);
+    append_text(out, value, strlen(value));
+}
+
+static void append_time(struct buf *out, const char *name, int64_t wall_us)
+{
+    if (!wall_us)
+        return;
+    char text[CLOCK_RFC3339_SIZE];
+    clock_format_rfc3339(wall_us, text);
+    append_member(out, name, text);
+}
+
+/* Everything behind `sql`. */
+static void append_rest(struct buf *out, const struct job *j)
+{
+    append_member(out, "dataset_id", j->dataset_id);
+    append_member(out, "status", job_status_name(j->status));
+    append_member(out, "format", j->format);
+    append_member(out, "pre_signed_url", j->link);
+    append_member(out, "error_message", j->error_message);
+    append_time(out, "created_at", j->created_at);
+    append_time(out, "updated_at", j->updated_at);
+    append_time(out, "expires_at", j->expires_at);
+    append_time(out, "completed_at", j->completed_at);
+    append_member(out, "user_id", j->user_id);
+    append_member(out, "org_id", j->org_id);
+    if (j->version)
+        buf_printf(out, ",\"version\":%" PRId64, j->version);
+    if (j->attempt)
+        buf_printf(out, ",\"attempt\":%" PRIu32, j->attempt);
+    /* Rows and bytes are a fact or a progress in these states only; then 0 is a value too. */
+    if (j->status == JOB_PROCESSING || j->status == JOB_COMPLETED || j->status == JOB_EXPIRED)
+        buf_printf(out, ",\"rows\":%" PRIu64 ",\"bytes\":%" PRIu64, j->rows, j->bytes);
+    if (j->sha256[0])
+        append_member(out, "sha256", j->sha256);
+    if (j->error_code != ERROR_NONE)
+        append_member(out, "error_code", error_code_name(j->error_code));
+    if (j->status == JOB_PROCESSING && j->percent >= 0)
+        buf_printf(out, ",\"percent\":%.1f", j->percent);
+    buf_append(out, "}", 1);
+}
+
+void job_append_json(struct buf *out, const struct job *j, size_t max_line)
+{
+    static const char mark[] = ",\"sql_truncated\":true";
+    _cleanup_buf_ struct buf head, rest;
+    buf_init(&head, 256); /* an id */
+    buf_printf(&head, "{\"id\":\"%s\",\"sql\":", j->id);
+    buf_init(&rest, out->max);
+    append_rest(&rest, j);
+    if (!buf_ok(&head) || !buf_ok(&rest)) {
+        out->failed = true;
+        return;
+    }
+    size_t length = strlen(j->sql), keep = length;
+    size_t fixed = head.len + strlen("\"\"") + rest.len;
+    if (max_line && escaped_prefix(j->sql, length, max_line > fixed ? max_line - fixed : 0) < length) {
+        fixed += strlen(mark);
+        keep = escaped_prefix(j->sql, length, max_line > fixed ? max_line - fixed : 0);
+    }
+    buf_append(out, head.data, head.len);
+    append_text(out, j->sql, keep);
+    if (keep < length)
+        buf_append_text(out, mark);
+    buf_append(out, rest.data, rest.len);
+}

@@ -1,0 +1,66 @@
+/* Every statement of the SQLite job store. A header of its own, so that a test can ask SQLite for the plan of each. */
+#ifndef JOB_SQLITE_STATEMENTS_H
+#define JOB_SQLITE_STATEMENTS_H
+
+/* The columns in the order of read_job(). A record without a row in downloads_jobs is whole, too. */
+#define SELECT_JOB                                                                                           \
+    "SELECT d.id, d.user_id, d.org_id, d.dataset_id, d.sql, d.format, d.status, d.created_at, d.updated_at," \
+    " d.completed_at, d.expires_at, d.pre_signed_url, d.error_message, j.error_code, j.version, j.attempt,"  \
+    " j.rows, j.bytes, j.percent, j.sha256"                                                                  \
+    " FROM downloads d LEFT JOIN downloads_jobs j ON j.id = d.id "
+
+/* A call takes the write lock at its begin: taken in the middle, it could fail there. */
+#define SQLITE_STATEMENTS(X)                                                                                 \
+    X(BEGIN, "BEGIN IMMEDIATE")                                                                              \
+    X(COMMIT, "COMMIT")                                                                                      \
+    X(ROLLBACK, "ROLLBACK")                                                                                  \
+    X(SAVEPOINT, "SAVEPOINT call")                                                                           \
+    X(RELEASE, "RELEASE call")                                                                               \
+    X(ROLLBACK_TO, "ROLLBACK TO call")                                                                       \
+                                                                                                             \
+    X(QUEUE_STATE, "SELECT waiting,"                                                                         \
+                   " (SELECT max(tag) FROM downloads_queue WHERE org_id = ?1),"                              \
+                   " coalesce((SELECT min(tag) FROM downloads_queue WHERE owner IS NULL),"                   \
+                   "  (SELECT max(tag) FROM downloads_queue WHERE owner IS NOT NULL))"                       \
+                   " FROM downloads_queue_length")                                                           \
+    X(INSERT_RECORD, "INSERT INTO downloads"                                                                 \
+                     " (id, user_id, org_id, dataset_id, sql, format, created_at, updated_at)"               \
+                     " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)")                                             \
+    X(INSERT_JOB, "INSERT INTO downloads_jobs (id, version, attempt, rows, bytes) VALUES (?1, 1, 0, 0, 0)")  \
+    X(ENQUEUE, "INSERT INTO downloads_queue (id, org_id, tag) VALUES (?1, ?2, ?3)")                          \
+                                                                                                             \
+    X(CLAIM_NEXT, "UPDATE downloads_queue SET owner = ?1 WHERE seq ="                                        \
+                  " (SELECT seq FROM downloads_queue WHERE owner IS NULL ORDER BY tag, seq LIMIT 1)"         \
+                  " RETURNING id")                                                                           \
+    X(IS_OWNER, "SELECT 1 FROM downloads_queue WHERE id = ?1 AND owner = ?2")                                \
+    X(NEXT_RUNNING, "SELECT id FROM downloads_queue WHERE owner IS NOT NULL ORDER BY tag LIMIT 1")           \
+    X(PUT_BACK, "UPDATE downloads_queue SET owner = NULL WHERE id = ?1")                                     \
+    X(DEQUEUE, "DELETE FROM downloads_queue WHERE id = ?1")                                                  \
+                                                                                                             \
+    X(INSERT_ATTEMPT, "INSERT INTO downloads_attempts (id, attempt, object_key, state)"                      \
+                      " VALUES (?1, ?2, ?3, 'running')")                                                     \
+    X(PUBLISH_ATTEMPT, "UPDATE downloads_attempts SET state = 'published', object_key = ?3, expires_at = ?4" \
+                       " WHERE id = ?1 AND attempt = ?2")                                                    \
+    X(END_ATTEMPT, "UPDATE downloads_attempts SET state = 'over' WHERE id = ?1 AND state = 'running'")       \
+    X(LEFTOVERS, "SELECT id, attempt, object_key FROM downloads_attempts WHERE state = 'over'"               \
+                 " UNION ALL"                                                                                \
+                 " SELECT id, attempt, object_key FROM downloads_attempts"                                   \
+                 " WHERE ?1 AND state = 'published' AND expires_at <= ?2 LIMIT ?3")                          \
+    X(FORGET_ATTEMPT, "DELETE FROM downloads_attempts WHERE id = ?1 AND attempt = ?2 AND state <> 'running'")\
+                                                                                                             \
+    X(GET_JOB, SELECT_JOB "WHERE d.id = ?1")                                                                 \
+    X(LIST_JOBS, SELECT_JOB "WHERE d.org_id = ?1 AND d.user_id = ?2"                                         \
+                            " ORDER BY d.created_at DESC, d.id DESC LIMIT ?3 OFFSET ?4")                     \
+    X(UPDATE_RECORD, "UPDATE downloads SET status = ?2, updated_at = ?3, completed_at = ?4, expires_at = ?5,"\
+                     " pre_signed_url = ?6, error_message = ?7 WHERE id = ?1")                               \
+    X(UPDATE_JOB, "UPDATE downloads_jobs SET version = ?2, attempt = ?3, rows = ?4, bytes = ?5,"             \
+                  " percent = NULL, sha256 = ?6, error_code = ?7 WHERE id = ?1")                             \
+    X(PROGRESS, "UPDATE downloads_jobs SET rows = ?3, bytes = ?4, percent = ?5"                              \
+                " WHERE id = ?1 AND attempt = ?2 AND EXISTS"                                                 \
+                " (SELECT 1 FROM downloads_queue q WHERE q.id = ?1 AND q.owner IS NOT NULL)")                \
+    X(DELETE_RECORD, "DELETE FROM downloads WHERE id = ?1 AND org_id = ?2")                                  \
+    X(DELETE_JOB, "DELETE FROM downloads_jobs WHERE id = ?1")                                                \
+    X(NEXT_EXPIRED, "SELECT id FROM downloads WHERE status = 'completed' AND expires_at <= ?1"               \
+                    " ORDER BY expires_at LIMIT 1")
+
+#endif

@@ -1,0 +1,116 @@
+#include "job/store_thread.h"
+
+#include <stdlib.h>
+
+#include "base/task_queue.h"
+
+struct store_threads {
+    struct job_store *control_store, *api_store; /* each its own thread's while that runs */
+    struct task_queue *control, *api;
+};
+
+static struct store_task *of_task(struct task *t)
+{
+    return CONTAINER_OF(t, struct store_task, task);
+}
+
+static void finish(struct task *t)
+{
+    struct store_task *st = of_task(t);
+    st->done(st);
+}
+
+static void run_read(struct task *t, void *context)
+{
+    struct store_task *st = of_task(t);
+    st->ok = st->call(context, st, &st->error);
+}
+
+static bool call_in_savepoint(struct job_store *s, struct store_task *t, struct error *e)
+{
+    if (!s->api->savepoint(s, e))
+        return false;
+    if (t->call(s, t, e) && s->api->release(s, e))
+        return true;
+    s->api->rollback_to(s);
+    return false;
+}
+
+static void fail_task(struct store_task *t, const struct error *why)
+{
+    t->ok = false;
+    t->error = *why;
+}
+
+static void run_writes(struct task_list *tasks, void *context)
+{
+    struct job_store *s = context;
+    struct error why;
+    bool begun = s->api->begin(s, &why);
+    for (struct task *t = tasks->first; t; t = t->next) {
+        struct store_task *st = of_task(t);
+        if (begun)
+            st->ok = call_in_savepoint(s, st, &st->error);
+        else
+            fail_task(st, &why);
+    }
+    if (begun && !s->api->commit(s, &why)) {
+        s->api->rollback(s);
+        for (struct task *t = tasks->first; t; t = t->next)
+            if (of_task(t)->ok)
+                fail_task(of_task(t), &why);
+    }
+    for (struct task *t; (t = task_list_take(tasks));)
+        mailbox_post(t->reply_to, t);
+}
+
+struct store_threads *store_threads_new(const struct store_threads_options *options, struct error *e)
+{
+    struct store_threads *s = calloc(1, sizeof *s);
+    if (!s) {
+        error_set(e, ERROR_INTERNAL, "out of memory");
+        return NULL;
+    }
+    if (!(s->control_store = options->open(options->path, e)) ||
+        !(s->api_store = options->open(options->path, e)) ||
+        !(s->control = task_queue_new(&(struct task_queue_options){.name = "store-control",
+                                                                   .threads = 1,
+                                                                   .done = options->done,
+                                                                   .context = s->control_store,
+                                                                   .work_batch = run_writes},
+                                      e)) ||
+        !(s->api = task_queue_new(
+              &(struct task_queue_options){
+                  .name = "store-api", .threads = 1, .done = options->done, .context = s->api_store},
+              e))) {
+        store_threads_free(s);
+        return NULL;
+    }
+    return s;
+}
+
+void store_threads_write(struct store_threads *s, struct store_task *t)
+{
+    t->task.done = finish;
+    task_queue_submit(s->control, &t->task);
+}
+
+void store_threads_read(struct store_threads *s, struct store_task *t)
+{
+    t->task.work = run_read;
+    t->task.done = finish;
+    task_queue_submit(s->api, &t->task);
+}
+
+void store_threads_free(struct store_threads *s)
+{
+    if (!s)
+        return;
+    task_queue_free(s->control);
+    task_queue_free(s->api);
+    if (s->control_store)
+        s->control_store->api->close(s->control_store);
+    if (s->api_store)
+        s->api_store->api->close(s->api_store);
+    free(s);
+}
