@@ -91,14 +91,16 @@ enum link_result link_receive(int fd, struct link_message *ret_message, int *ret
                              .msg_control = control.bytes,
                              .msg_controllen = sizeof control.bytes};
     ssize_t n;
+    /* A peer that ended before it read all of ours is reported once as a reset, ahead of what it has sent: its last
+     * message (DONE) still waits behind that. */
     do
         n = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
-    while (n < 0 && errno == EINTR);
+    while (n < 0 && (errno == EINTR || errno == ECONNRESET));
     for (int i = 0; ret_fds && i < LINK_MAX_FDS; i++)
         ret_fds[i] = -1;
     if (n < 0 && errno == EAGAIN)
         return LINK_AGAIN;
-    if (n == 0 || (n < 0 && errno == ECONNRESET))
+    if (n == 0)
         return LINK_CLOSED;
     if (n < 0) {
         error_set_errno(e, ERROR_WORKER, errno, "cannot receive from the peer process");

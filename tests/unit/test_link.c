@@ -39,6 +39,23 @@ static void messages_and_descriptors_arrive(void **state)
     close(pair[1]);
 }
 
+static void the_last_message_of_a_peer_that_is_gone_arrives(void **state)
+{
+    (void)state;
+    struct error e = {0};
+    int pair[2];
+    struct link_message unread = {.type = LINK_FREE}, last = {.type = LINK_DONE, .rows = 7}, got;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(link_send(pair[0], &unread, NULL, 0, &e), LINK_OK);
+    assert_int_equal(link_send(pair[1], &last, NULL, 0, &e), LINK_OK);
+    close(pair[1]); /* with a message that it never read: the kernel calls that a reset */
+    assert_int_equal(link_receive(pair[0], &got, NULL, &e), LINK_OK);
+    assert_int_equal(got.type, LINK_DONE);
+    assert_int_equal(got.rows, 7);
+    assert_int_equal(link_receive(pair[0], &got, NULL, &e), LINK_CLOSED);
+    close(pair[0]);
+}
+
 static void misshapen_messages_are_refused(void **state)
 {
     (void)state;
@@ -89,6 +106,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(messages_and_descriptors_arrive),
+        cmocka_unit_test(the_last_message_of_a_peer_that_is_gone_arrives),
         cmocka_unit_test(misshapen_messages_are_refused),
         cmocka_unit_test(a_job_specification_survives_the_way),
     };
