@@ -1,0 +1,228 @@
+/* The worker's CSV against the engine's own: random tables (random_table.h) in a DuckDB file, `COPY (query) TO ...`
+ * here for what is expected, and the same query through a real worker in its box. Every byte must be equal.
+ *
+ *     test_differential [--seed N] [--count N]
+ *
+ * Without --seed the time gives one; it is printed, and gives the same tables again. */
+#include <duckdb.h>
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <fcntl.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "play_server.h"
+#include "random_table.h"
+
+#define BATCH 50 /* tables in one file: opening it costs more than a table */
+#define SQL_MAX (64 << 20)
+
+/* The sanitizers' shadow memory does not go with a limit of memory. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define MODE SANDBOX_OFF
+#else
+#define MODE SANDBOX_REQUIRED
+#endif
+
+struct test {
+    char directory[64];
+    char source[96];
+    char worker[4096];
+    uint64_t schemas, bytes, different;
+};
+
+struct schema {
+    char *definition, *query;
+};
+
+/* What the worker must write, and how far it has. */
+struct comparison {
+    const uint8_t *expected;
+    size_t size, at;
+    bool differs;
+};
+
+static _Noreturn void die(const char *what, const char *why)
+{
+    fprintf(stderr, "%s: %s\n", what, why ? why : "?");
+    exit(2);
+}
+
+static void run(duckdb_connection c, const char *sql)
+{
+    duckdb_result result;
+    if (duckdb_query(c, sql, &result) != DuckDBSuccess) {
+        fprintf(stderr, "%s\n", sql);
+        die("the generator's SQL fails", duckdb_result_error(&result));
+    }
+    duckdb_destroy_result(&result);
+}
+
+static duckdb_database open_source(const char *path, duckdb_connection *ret)
+{
+    duckdb_config config;
+    duckdb_database database;
+    char *why = NULL;
+    duckdb_create_config(&config);
+    duckdb_set_config(config, "storage_compatibility_version", "latest"); /* for the newest types */
+    if (duckdb_open_ext(path, &database, config, &why) != DuckDBSuccess ||
+        duckdb_connect(database, ret) != DuckDBSuccess)
+        die(path, why);
+    duckdb_destroy_config(&config);
+    run(*ret, "SET TimeZone='UTC'");
+    return database;
+}
+
+static void expected_path(const struct test *t, size_t index, char *out, size_t size)
+{
+    snprintf(out, size, "%s/%zu.csv", t->directory, index);
+}
+
+static void copy_out(const struct test *t, duckdb_connection c, size_t index, const char *query)
+{
+    char path[128];
+    _cleanup_buf_ struct buf sql;
+    buf_init(&sql, SQL_MAX);
+    expected_path(t, index, path, sizeof path);
+    buf_printf(&sql, "COPY (%s\n) TO '%s' (FORMAT csv, HEADER)", query, path);
+    run(c, sql.data);
+}
+
+static void make_batch(struct test *t, struct random_source *r, struct schema *schemas, size_t count)
+{
+    duckdb_connection c;
+    duckdb_database database = open_source(t->source, &c);
+    for (size_t i = 0; i < count; i++) {
+        char name[32];
+        uint32_t columns;
+        struct buf sql, query;
+        buf_init(&sql, SQL_MAX);
+        buf_init(&query, SQL_MAX);
+        snprintf(name, sizeof name, "t%zu", i);
+        random_table(r, name, &sql, &columns);
+        random_query(r, name, columns, &query);
+        schemas[i] = (struct schema){.definition = buf_take(&sql), .query = buf_take(&query)};
+        if (!schemas[i].definition || !schemas[i].query)
+            die("random_table", "too large");
+        run(c, schemas[i].definition);
+        copy_out(t, c, i, schemas[i].query);
+    }
+    run(c, "CHECKPOINT");
+    duckdb_disconnect(&c);
+    duckdb_close(&database);
+}
+
+static bool compare(void *context, const uint8_t *data, size_t length)
+{
+    struct comparison *c = context;
+    if (c->differs)
+        return true;
+    for (size_t i = 0; i < length; i++, c->at++)
+        if (c->at == c->size || c->expected[c->at] != data[i]) {
+            c->differs = true;
+            return true;
+        }
+    return true;
+}
+
+static void report(const struct schema *s, const struct comparison *c, const struct play_result *r)
+{
+    size_t from = c->at > 60 ? c->at - 60 : 0, to = c->at + 60 < c->size ? c->at + 60 : c->size;
+    printf("DIFFERENT at offset %zu of %zu (done %d, error \"%s\", broken \"%s\")\n%s%s\nexpected around it: <<%.*s>>\n",
+           c->at, c->size, r->done, r->error.message, r->broken, s->definition, s->query, (int)(to - from),
+           (const char *)c->expected + from);
+}
+
+static void check_one(struct test *t, struct random_source *r, const struct schema *s, size_t index)
+{
+    char path[128];
+    struct stat st;
+    expected_path(t, index, path, sizeof path);
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        die(path, strerror(errno));
+    struct comparison c = {.size = (size_t)st.st_size};
+    c.expected = mmap(NULL, c.size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (c.expected == MAP_FAILED)
+        die(path, strerror(errno));
+
+    /* A trailing ';' is the client's right; parts of all sizes, so that values lie across them. */
+    _cleanup_buf_ struct buf sql;
+    buf_init(&sql, SQL_MAX);
+    buf_printf(&sql, "%s%s", s->query, random_below(r, 3) ? "" : "\n; -- end");
+    struct play_options o = {
+        .worker = t->worker,
+        .spec = {.sql = sql.data, .source_path = t->source, .format = (char *)"csv", .memory_limit = 256ull << 20,
+                 .spill_limit = 1ull << 30, .threads = 1 + (uint32_t)random_below(r, 2),
+                 .part_count = 2 + (uint32_t)random_below(r, 3), .part_size = 1000 + random_below(r, 100000),
+                 .sandbox = MODE},
+        .cancel_after = UINT64_MAX,
+        .kill_after = UINT64_MAX,
+        .deadline_ms = 60000,
+        .take = compare,
+        .context = &c,
+    };
+    struct play_result result;
+    struct error e = {0};
+    if (!play_server(&o, &result, &e))
+        die("play_server", e.message);
+    if (!result.done || result.broken[0] || c.differs || c.at != c.size) {
+        report(s, &c, &result);
+        t->different++;
+    }
+    t->schemas++;
+    t->bytes += c.size;
+    munmap((void *)c.expected, c.size);
+    unlink(path);
+}
+
+static void run_batch(struct test *t, struct random_source *r, size_t count)
+{
+    struct schema schemas[BATCH];
+    make_batch(t, r, schemas, count);
+    for (size_t i = 0; i < count; i++) {
+        check_one(t, r, &schemas[i], i);
+        free(schemas[i].definition);
+        free(schemas[i].query);
+    }
+    unlink(t->source);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {{"seed", 1, NULL, 's'}, {"count", 1, NULL, 'c'}, {NULL, 0, NULL, 0}};
+    uint64_t seed = (uint64_t)clock_wall_us(), count = 100;
+    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        if (option == 's')
+            seed = strtoull(optarg, NULL, 10);
+        else if (option == 'c')
+            count = strtoull(optarg, NULL, 10);
+        else
+            return 2;
+    }
+    struct test t = {.directory = "/tmp/differential.XXXXXX"};
+    char self[4096] = "";
+    if (!mkdtemp(t.directory) || readlink("/proc/self/exe", self, sizeof self - 1) < 0)
+        die("start", strerror(errno));
+    snprintf(t.source, sizeof t.source, "%s/random.duckdb", t.directory);
+    if (snprintf(t.worker, sizeof t.worker, "%.4000s/../downloads-worker", dirname(self)) < 0)
+        return 2;
+    printf("seed %" PRIu64 "\n", seed);
+    fflush(stdout);
+    struct random_source r = {.state = seed};
+    for (uint64_t left = count; left > 0;) {
+        size_t n = left < BATCH ? (size_t)left : BATCH;
+        run_batch(&t, &r, n);
+        left -= n;
+    }
+    rmdir(t.directory);
+    printf("%" PRIu64 " schemas, %" PRIu64 " bytes, %" PRIu64 " different\n", t.schemas, t.bytes, t.different);
+    return t.different ? 1 : 0;
+}
