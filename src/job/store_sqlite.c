@@ -136,7 +136,7 @@ static bool next_row(struct sqlite_store *s, sqlite3_stmt *st, bool *ret_row, st
 static bool execute(struct sqlite_store *s, enum statement n, const struct value *values, int count,
                     struct error *e)
 {
-    bool row;
+    bool row = false;
     _cleanup_reset_ sqlite3_stmt *st = start(s, n, values, count, e);
     return st && next_row(s, st, &row, e);
 }
@@ -151,7 +151,7 @@ static bool execute(struct sqlite_store *s, enum statement n, const struct value
 static bool query_id(struct sqlite_store *s, enum statement n, const struct value *values, int count,
                      char ret_id[UUID_SIZE], struct error *e)
 {
-    bool row;
+    bool row = false;
     _cleanup_reset_ sqlite3_stmt *st = start(s, n, values, count, e);
     if (!st || !next_row(s, st, &row, e))
         return false;
@@ -204,7 +204,7 @@ static bool read_job(sqlite3_stmt *st, struct job *ret, struct error *e)
 
 static bool load(struct sqlite_store *s, const char *id, struct job *ret, struct error *e)
 {
-    bool row;
+    bool row = false;
     _cleanup_reset_ sqlite3_stmt *st = START(s, GET_JOB, e, TEXT(id));
     if (!st || !next_row(s, st, &row, e))
         return false;
@@ -238,7 +238,7 @@ static bool change(struct sqlite_store *s, struct job *j, enum job_status to, st
 static bool load_current(struct sqlite_store *s, const struct job_attempt *a, struct job *ret,
                          struct error *e)
 {
-    bool owner;
+    bool owner = false;
     _cleanup_reset_ sqlite3_stmt *st = START(s, IS_OWNER, e, TEXT(a->id), TEXT(a->owner));
     if (!st || !next_row(s, st, &owner, e))
         return false;
@@ -306,7 +306,7 @@ static bool sqlite_commit(struct job_store *store, struct error *e)
 static bool choose_tag(struct sqlite_store *s, const char *org_id, uint64_t queue_size, int64_t *ret_tag,
                        struct error *e)
 {
-    bool row;
+    bool row = false;
     _cleanup_reset_ sqlite3_stmt *st = START(s, QUEUE_STATE, e, TEXT(org_id));
     if (!st || !next_row(s, st, &row, e))
         return false;
@@ -321,7 +321,7 @@ static bool sqlite_create(struct job_store *store, const struct job_request *r, 
 {
     struct sqlite_store *s = of(store);
     char id[UUID_SIZE];
-    int64_t tag;
+    int64_t tag = 0;
     return choose_tag(s, r->org_id, queue_size, &tag, e) && uuid_random(id, e) &&
            EXECUTE(s, INSERT_RECORD, e, TEXT(id), TEXT(r->user_id), TEXT(r->org_id), TEXT(r->dataset_id),
                    TEXT(r->sql), TEXT(r->format), INTEGER(clock_wall_us())) &&
@@ -478,7 +478,7 @@ static bool sqlite_list(struct job_store *store, const char *org_id, const char 
     if (!st)
         return false;
     for (;;) {
-        bool row;
+        bool row = false;
         if (!next_row(s, st, &row, e))
             return false;
         if (!row)
@@ -553,7 +553,7 @@ static bool sqlite_leftovers(struct job_store *store, size_t limit, bool publish
     if (!st)
         return false;
     for (;;) {
-        bool row;
+        bool row = false;
         if (!next_row(s, st, &row, e))
             return false;
         if (!row)
