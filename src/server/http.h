@@ -29,11 +29,12 @@ struct http_server_options {
     const char *host; /* name or address; "" or "*": every address */
     uint16_t port;    /* 0: any free one */
     unsigned max_connections; /* accepting pauses at this many */
+    unsigned timeout_s;       /* 0: 60. A connection on which nothing arrives, or is taken, for so long is closed */
     http_handler handler;
     void *context;
 };
 
-/* Listens. NULL: `e` says why. */
+/* Listens; ignores SIGPIPE from now on. NULL: `e` says why. */
 struct http_server *http_server_new(const struct http_server_options *options, struct error *e);
 
 /* "127.0.0.1:8000": where it listens. */
@@ -51,7 +52,8 @@ void http_server_free(struct http_server *s);
 enum http_method http_request_method(const struct http_request *r);
 const char *http_request_path(const struct http_request *r); /* as sent: percent-encoded, without the query */
 const char *http_request_header(const struct http_request *r, const char *name);        /* NULL: none */
-const char *http_request_query(const struct http_request *r, const char *name);         /* decoded; NULL: none */
+/* decoded; NULL: none, or more than one of that name: which of them is meant would be a guess */
+const char *http_request_query(const struct http_request *r, const char *name);
 const char *http_request_body(const struct http_request *r, size_t *ret_length);        /* not NUL-terminated */
 const char *http_request_id(const struct http_request *r); /* for the log: random, or the client's own X-Request-Id */
 
@@ -62,8 +64,12 @@ void http_response_header(struct http_request *r, const char *name, const char *
 void http_reply(struct http_request *r, int status, const char *content_type, const void *body, size_t length);
 void http_reply_error(struct http_request *r, const struct error *e); /* {"error":"<message>"}, the code's status */
 
-/* An answer in chunks. With `length` >= 0 it has that Content-Length and is not chunked. `closed` is called at most once, when the client has
- * gone; the stream is freed then. `drained` (may be NULL) is called when all that was written has left for the socket. */
+/* An answer in chunks. With `length` >= 0 it has that Content-Length and is not chunked. `closed` (may be NULL) is called at most once, when the
+ * client has gone, and never from inside a call of these functions; the stream is freed then. `drained` (may be NULL) is called when all that
+ * was written has left for the socket.
+ *
+ * A client that takes nothing for `timeout_s` while something waits for it is dropped. A chunked stream sees at once that its client closes (also
+ * one that closes only its sending side); one with a length goes on until it cannot write. */
 struct http_stream_options {
     int status;
     const char *content_type;
@@ -73,7 +79,8 @@ struct http_stream_options {
     void *context;
 };
 
-/* The request is answered by it and must not be used again. Never NULL. */
+/* The request is answered by it and must not be used again. Never NULL. `closed` and `drained` are not called from within.
+ * To HEAD only the headers go, with the `length` that GET would have: end the stream at once, that is its whole answer. So with 204 and 304. */
 struct http_stream *http_stream_begin(struct http_request *r, const struct http_stream_options *o);
 
 /* One chunk, one write; copied. */
