@@ -95,6 +95,9 @@ void format_count(struct buf *out, int64_t count)
 /* The parts behind the bar, in the order of the line. */
 enum part { PART_PERCENT, PART_ROWS, PART_BYTES, PART_RATE, PART_ELAPSED, PART_COUNT };
 
+/* Their least columns, so that the bar does not twitch with every number. */
+static const int part_columns[PART_COUNT] = {5, 0, 7, 9, 4};
+
 /* Those that go first when the line is too narrow. */
 static const enum part least_important_first[] = {PART_RATE, PART_ROWS, PART_BYTES, PART_ELAPSED,
                                                   PART_PERCENT};
@@ -104,7 +107,7 @@ static void append_part(struct buf *out, enum part part, const struct progress *
     switch (part) {
     case PART_PERCENT:
         if (p->percent >= 0)
-            buf_printf(out, "%3d %%", (int)p->percent);
+            buf_printf(out, "%d %%", (int)p->percent);
         break;
     case PART_ROWS:
         if (p->rows >= 0) {
@@ -159,13 +162,14 @@ static void append_bar(struct buf *out, const struct progress_style *style, cons
 void progress_bar_render(struct buf *out, const struct progress_style *style, const struct progress *p)
 {
     unsigned room = style->columns > 1 ? style->columns - 1 : 0;
-    char text[PART_COUNT][48];
+    char text[PART_COUNT][48] = {""};
     unsigned width = 0; /* of all parts, two spaces before each */
     for (int part = 0; part < PART_COUNT; part++) {
         _cleanup_buf_ struct buf b;
         buf_init(&b, sizeof text[0] - 1);
         append_part(&b, part, p);
-        snprintf(text[part], sizeof text[part], "%s", b.data && buf_ok(&b) ? b.data : "");
+        if (b.len && buf_ok(&b))
+            snprintf(text[part], sizeof text[part], "%*s", part_columns[part], b.data);
         if (text[part][0])
             width += 2 + (unsigned)strlen(text[part]);
     }
@@ -198,6 +202,6 @@ void progress_line_render(struct buf *out, const struct progress *p)
         buf_init(&b, 64);
         append_part(&b, part, p);
         if (b.len)
-            buf_printf(out, "%s%s", out->len ? ", " : "", b.data + strspn(b.data, " "));
+            buf_printf(out, "%s%s", out->len ? ", " : "", b.data);
     }
 }

@@ -4,10 +4,13 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "base/http_client.h"
 #include "cli/progress_bar.h"
 #include "cli/sink.h"
@@ -180,7 +183,7 @@ static void bars_look_as_meant(void **state)
                "Fetching             [\033[36m███████▌       \033[0m]   50 %  4.00 MB  0:12");
     p.percent = -1;
     assert_bar((struct progress_style){.columns = 61}, p,
-               "Fetching             [  ###           ]  4.00 MB  0:12");
+               "Fetching             [  ###      ]  4.00 MB  88.0 MB/s  0:12");
 }
 
 static void numbers_read_well(void **state)
@@ -307,6 +310,39 @@ static void impossible_requests_are_told_apart(void **state)
     http_client_free(c);
 }
 
+static bool stop_at_once(void *context)
+{
+    (void)context;
+    return false;
+}
+
+/* A server that takes the connection and says nothing: the kernel is one. */
+static void a_silent_server_is_left(void **state)
+{
+    (void)state;
+    _cleanup_close_ int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    assert_int_equal(bind(listener, (struct sockaddr *)&address, size), 0);
+    assert_int_equal(listen(listener, 8), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &size), 0);
+    char url[64];
+    snprintf(url, sizeof url, "http://127.0.0.1:%d/", ntohs(address.sin_port));
+
+    struct error e;
+    struct http_client *c = http_client_new(&e);
+    assert_non_null(c);
+    struct http_request r = {.url = url, .connect_ms = 5000, .silence_ms = 300, .body_bytes = no_bytes};
+    int64_t began = clock_monotonic_ms();
+    assert_int_equal(http_client_perform(c, &r, &e), HTTP_BROKEN);
+    assert_int_equal(e.code, ERROR_TIMEOUT);
+    assert_true(clock_monotonic_ms() - began >= 300);
+    r.silence_ms = 3600 * 1000;
+    r.tick = stop_at_once;
+    assert_int_equal(http_client_perform(c, &r, &e), HTTP_STOPPED);
+    http_client_free(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -320,6 +356,7 @@ int main(void)
         cmocka_unit_test(text_of_a_peer_cannot_steer_the_terminal),
         cmocka_unit_test(a_file_appears_whole_or_not_at_all),
         cmocka_unit_test(impossible_requests_are_told_apart),
+        cmocka_unit_test(a_silent_server_is_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
