@@ -34,7 +34,8 @@ static bool failed(const struct sqlite_db *db, int rc, struct error *e)
     case SQLITE_CANTOPEN:
         return error_set(e, ERROR_UNAVAILABLE, "the job store cannot be opened for writing");
     case SQLITE_IOERR:
-        return error_set(e, ERROR_UNAVAILABLE, "the job store cannot be read or written (SQLite: %d)", rc);
+        return error_set(e, ERROR_UNAVAILABLE, "the job store cannot be read or written (SQLite: %d)",
+                         sqlite3_extended_errcode(db->db));
     case SQLITE_NOMEM:
         return error_set(e, ERROR_INTERNAL, "out of memory");
     default:
@@ -169,14 +170,20 @@ static bool migrate(struct sqlite_db *db, const char *const *schema, size_t coun
     return execute_once(db, set_version, e);
 }
 
-static bool open_database(struct sqlite_db *db, const struct sqlite_db_options *o, struct error *e)
+/* SQLite would make the file readable for all. It is closed before SQLite opens it, and not touched where it
+ * is there already: closing a file drops this process's locks on it (POSIX), SQLite's among them. */
+static bool make_file(const char *path, struct error *e)
 {
-    /* SQLite would make it readable for all. Only where it is new: to close a file that is open elsewhere in
-     * this process would drop SQLite's locks on it (POSIX, fcntl). */
-    _cleanup_close_ int fd = open(o->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    _cleanup_close_ int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0 && errno != EEXIST)
         return error_set_errno(e, ERROR_UNAVAILABLE, errno, "the job store cannot be made");
+    return true;
+}
 
+static bool open_database(struct sqlite_db *db, const struct sqlite_db_options *o, struct error *e)
+{
+    if (!make_file(o->path, e))
+        return false;
     int rc = sqlite3_open_v2(o->path, &db->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
     if (rc != SQLITE_OK)
         return failed(db, rc, e);

@@ -1,0 +1,505 @@
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "job/fair_tag.h"
+#include "job/job.h"
+#include "job/store_thread.h"
+
+static void tags_are_fair(void **state)
+{
+    (void)state;
+    assert_int_equal(fair_tag(0, 0), 1); /* the first of all */
+    assert_int_equal(fair_tag(1, 1), 2); /* one's own next */
+    assert_int_equal(fair_tag(1000, 17), 1001);
+    assert_int_equal(fair_tag(0, 17), 17); /* a newcomer is not sent behind a long queue, */
+    assert_int_equal(fair_tag(3, 17), 17); /* nor does one that was idle get turns for that */
+}
+
+static void only_these_steps_are_there(void **state)
+{
+    (void)state;
+    static const bool may[5][5] = {
+        [JOB_PENDING] = {[JOB_PROCESSING] = true, [JOB_FAILED] = true},
+        [JOB_PROCESSING] = {[JOB_COMPLETED] = true, [JOB_FAILED] = true, [JOB_PENDING] = true},
+        [JOB_COMPLETED] = {[JOB_EXPIRED] = true},
+    };
+    for (int from = JOB_PENDING; from <= JOB_EXPIRED; from++)
+        for (int to = JOB_PENDING; to <= JOB_EXPIRED; to++)
+            assert_int_equal(job_may_become((enum job_status)from, (enum job_status)to), may[from][to]);
+}
+
+static void names_are_the_contracts(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"pending", "processing", "completed", "failed", "expired"};
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        enum job_status status;
+        assert_string_equal(job_status_name((enum job_status)i), names[i]);
+        assert_true(job_status_parse(names[i], &status));
+        assert_int_equal(status, i);
+    }
+    enum job_status status;
+    assert_false(job_status_parse("Pending", &status));
+    assert_false(job_status_parse("", &status));
+    for (int code = 0; code < ERROR_CODE_COUNT; code++)
+        assert_int_equal(job_error_code_parse(error_code_name((enum error_code)code)), code);
+    assert_int_equal(job_error_code_parse("of a later version"), ERROR_INTERNAL);
+}
+
+#define ID "3d3c9ba4-6b2f-4f52-8f5e-0d8a1c9d7e11"
+
+static struct job small_job(void)
+{
+    return (struct job){.id = ID,
+                        .user_id = (char *)"u",
+                        .org_id = (char *)"o",
+                        .dataset_id = (char *)"d",
+                        .sql = (char *)"SELECT 1",
+                        .format = (char *)"csv",
+                        .created_at = 1709210096789012,
+                        .updated_at = 1709210096789012,
+                        .percent = -1,
+                        .version = 1};
+}
+
+static void keys_are_of_the_attempt(void **state)
+{
+    (void)state;
+    struct job j = small_job();
+    _cleanup_free_ char *first = job_object_key(&j, 1), *third = job_object_key(&j, 3);
+    assert_string_equal(first, "o/" ID ".csv");
+    assert_string_equal(third, "o/" ID "-3.csv");
+}
+
+static void assert_json(const struct job *j, const char *expected)
+{
+    _cleanup_buf_ struct buf out;
+    buf_init(&out, 1 << 20);
+    job_append_json(&out, j, 0);
+    assert_true(buf_ok(&out));
+    assert_string_equal(out.data, expected);
+}
+
+static void a_record_is_the_contracts_json(void **state)
+{
+    (void)state;
+    struct job j = small_job();
+    assert_json(&j, "{\"id\":\"" ID "\",\"sql\":\"SELECT 1\",\"dataset_id\":\"d\",\"status\":\"pending\","
+                    "\"format\":\"csv\",\"created_at\":\"2024-02-29T12:34:56.789012Z\","
+                    "\"updated_at\":\"2024-02-29T12:34:56.789012Z\",\"user_id\":\"u\",\"org_id\":\"o\","
+                    "\"version\":1}");
+
+    j.status = JOB_PROCESSING;
+    j.version = 2;
+    j.attempt = 1;
+    j.rows = 5;
+    j.percent = 12.34;
+    assert_json(&j, "{\"id\":\"" ID "\",\"sql\":\"SELECT 1\",\"dataset_id\":\"d\",\"status\":\"processing\","
+                    "\"format\":\"csv\",\"created_at\":\"2024-02-29T12:34:56.789012Z\","
+                    "\"updated_at\":\"2024-02-29T12:34:56.789012Z\",\"user_id\":\"u\",\"org_id\":\"o\","
+                    "\"version\":2,\"attempt\":1,\"rows\":5,\"bytes\":0,\"percent\":12.3}");
+
+    j.status = JOB_COMPLETED;
+    j.version = 3;
+    j.rows = 0; /* an empty result is one too */
+    j.bytes = 7;
+    j.expires_at = j.completed_at = 1709210097000000;
+    j.link = (char *)"http://h/f?a=1&b=2";
+    snprintf(j.sha256, sizeof j.sha256, "abc");
+    assert_json(
+        &j, "{\"id\":\"" ID "\",\"sql\":\"SELECT 1\",\"dataset_id\":\"d\",\"status\":\"completed\","
+            "\"format\":\"csv\",\"pre_signed_url\":\"http://h/f?a=1&b=2\","
+            "\"created_at\":\"2024-02-29T12:34:56.789012Z\",\"updated_at\":\"2024-02-29T12:34:56.789012Z\","
+            "\"expires_at\":\"2024-02-29T12:34:57.000000Z\",\"completed_at\":\"2024-02-29T12:34:57.000000Z\","
+            "\"user_id\":\"u\",\"org_id\":\"o\",\"version\":3,\"attempt\":1,\"rows\":0,\"bytes\":7,"
+            "\"sha256\":\"abc\"}");
+
+    j = small_job();
+    j.status = JOB_FAILED;
+    j.error_message = (char *)"no \"x\"";
+    j.error_code = ERROR_QUERY;
+    j.completed_at = 1709210097000000;
+    assert_json(
+        &j, "{\"id\":\"" ID "\",\"sql\":\"SELECT 1\",\"dataset_id\":\"d\",\"status\":\"failed\","
+            "\"format\":\"csv\",\"error_message\":\"no \\\"x\\\"\","
+            "\"created_at\":\"2024-02-29T12:34:56.789012Z\",\"updated_at\":\"2024-02-29T12:34:56.789012Z\","
+            "\"completed_at\":\"2024-02-29T12:34:57.000000Z\",\"user_id\":\"u\",\"org_id\":\"o\","
+            "\"version\":1,\"error_code\":\"query_failed\"}");
+}
+
+/* Reads the line back with a strict parser. */
+static json_t *parse(const struct buf *out)
+{
+    json_error_t e;
+    json_t *record = json_loadb(out->data, out->len, JSON_REJECT_DUPLICATES, &e);
+    if (!record)
+        fail_msg("%s", e.text);
+    assert_null(memchr(out->data, '\n', out->len));
+    return record;
+}
+
+static void every_character_survives(void **state)
+{
+    (void)state;
+    char sql[256];
+    size_t length = 0;
+    for (int c = 1; c < 0x80; c++)
+        sql[length++] = (char)c;
+    snprintf(sql + length, sizeof sql - length, "äöü€\U0001F600\u2028");
+    struct job j = small_job();
+    j.sql = sql;
+    _cleanup_buf_ struct buf out;
+    buf_init(&out, 1 << 20);
+    job_append_json(&out, &j, 0);
+    json_t *record = parse(&out);
+    assert_string_equal(json_string_value(json_object_get(record, "sql")), sql);
+    json_decref(record);
+}
+
+/* 4 MiB of a pattern, cut under 32 KiB: the longest line of whole characters that fits. */
+static void check_cut(const char *pattern, size_t longest_character)
+{
+    const size_t length = 4 << 20, max = 32 << 10;
+    _cleanup_free_ char *sql = calloc(1, length + 1);
+    assert_non_null(sql);
+    size_t step = strlen(pattern);
+    for (size_t i = 0; i + step <= length; i += step)
+        memcpy(sql + i, pattern, step);
+    struct job j = small_job();
+    j.sql = sql;
+    for (size_t shift = 0; shift < 8; shift++) { /* the cut falls on each byte of a character */
+        _cleanup_buf_ struct buf out;
+        buf_init(&out, 1 << 20);
+        job_append_json(&out, &j, max - shift);
+        assert_true(buf_ok(&out));
+        assert_true(out.len <= max - shift);
+        assert_true(out.len + longest_character > max - shift);
+        json_t *record = parse(&out); /* refuses half a character */
+        assert_true(json_is_true(json_object_get(record, "sql_truncated")));
+        const char *kept = json_string_value(json_object_get(record, "sql"));
+        assert_memory_equal(kept, sql, strlen(kept));
+        assert_string_equal(json_string_value(json_object_get(record, "org_id")), "o");
+        json_decref(record);
+    }
+}
+
+static void long_sql_is_cut(void **state)
+{
+    (void)state;
+    check_cut("x", 1);
+    check_cut("ä", 2);
+    check_cut("a€", 3);
+    check_cut("\U0001F600", 4);
+    check_cut("\n", 2);
+    check_cut("\"\\", 2);
+    check_cut("\x01", 6);
+    check_cut("x\x01ä\U0001F600\t", 6);
+}
+
+static void what_fits_is_not_cut(void **state)
+{
+    (void)state;
+    struct job j = small_job();
+    _cleanup_buf_ struct buf whole, limited, tight;
+    buf_init(&whole, 1 << 20);
+    buf_init(&limited, 1 << 20);
+    buf_init(&tight, 1 << 20);
+    job_append_json(&whole, &j, 0);
+    job_append_json(&limited, &j, whole.len);
+    assert_string_equal(limited.data, whole.data);
+    job_append_json(&tight, &j, 10); /* nothing but sql gives way */
+    json_t *record = parse(&tight);
+    assert_string_equal(json_string_value(json_object_get(record, "sql")), "");
+    assert_true(json_is_true(json_object_get(record, "sql_truncated")));
+    json_decref(record);
+
+    struct buf small;
+    buf_init(&small, 100);
+    job_append_json(&small, &j, 0);
+    assert_false(buf_ok(&small));
+    buf_release(&small);
+}
+
+/* A store that keeps a diary of its transactions, and fails where it is told to. Its calls are those of the
+ * tasks below. */
+struct diary {
+    struct job_store store;
+    struct buf text; /* the control thread's, and the test's when that has answered */
+    bool fail_begin, fail_release, fail_commit;
+};
+static struct diary diary;
+
+static bool note(const char *what, bool fail, struct error *e)
+{
+    buf_printf(&diary.text, "%s ", what);
+    return !fail || error_set(e, ERROR_UNAVAILABLE, "%s fails", what);
+}
+
+static bool diary_begin(struct job_store *s, struct error *e)
+{
+    (void)s;
+    return note("begin", diary.fail_begin, e);
+}
+
+static bool diary_savepoint(struct job_store *s, struct error *e)
+{
+    (void)s;
+    return note("savepoint", false, e);
+}
+
+static bool diary_release(struct job_store *s, struct error *e)
+{
+    (void)s;
+    return note("release", diary.fail_release, e);
+}
+
+static void diary_rollback_to(struct job_store *s)
+{
+    (void)s;
+    (void)note("rollback_to", false, NULL);
+}
+
+static bool diary_commit(struct job_store *s, struct error *e)
+{
+    (void)s;
+    return note("commit", diary.fail_commit, e);
+}
+
+static void diary_rollback(struct job_store *s)
+{
+    (void)s;
+    (void)note("rollback", false, NULL);
+}
+
+static void diary_close(struct job_store *s)
+{
+    (void)s;
+}
+
+static const struct job_store_api diary_api = {.name = "diary",
+                                               .close = diary_close,
+                                               .begin = diary_begin,
+                                               .savepoint = diary_savepoint,
+                                               .release = diary_release,
+                                               .rollback_to = diary_rollback_to,
+                                               .commit = diary_commit,
+                                               .rollback = diary_rollback};
+
+static struct job_store *diary_open(const char *path, struct error *e)
+{
+    if (strcmp(path, "diary") != 0) {
+        error_set(e, ERROR_UNAVAILABLE, "no such diary");
+        return NULL;
+    }
+    diary.store.api = &diary_api;
+    return &diary.store;
+}
+
+struct noted_task {
+    struct store_task task;
+    const char *name;
+    bool fails;
+    int started, held; /* where not 0: says that it runs, and waits until it may go on */
+    unsigned *waiting;
+};
+
+static bool call_noted(struct job_store *s, struct store_task *t, struct error *e)
+{
+    struct noted_task *n = CONTAINER_OF(t, struct noted_task, task);
+    char byte;
+    assert_ptr_equal(s, &diary.store);
+    if (n->held && (write(n->started, "", 1) != 1 || read(n->held, &byte, 1) != 1))
+        return error_set(e, ERROR_INTERNAL, "nobody let go");
+    return note(n->name, n->fails, e);
+}
+
+static void noted_done(struct store_task *t)
+{
+    (*CONTAINER_OF(t, struct noted_task, task)->waiting)--;
+}
+
+static void wait_for(struct mailbox *m, const unsigned *waiting)
+{
+    while (*waiting > 0) {
+        struct pollfd p = {.fd = mailbox_fd(m), .events = POLLIN};
+        assert_int_equal(poll(&p, 1, 30000), 1);
+        mailbox_drain(m);
+    }
+}
+
+/* Runs the tasks as one batch: they are submitted while the thread is held in a batch before. Leaves their
+ * diary. */
+static void run_batch(struct store_threads *threads, struct mailbox *m, struct noted_task *tasks,
+                      unsigned count)
+{
+    unsigned waiting = count + 1;
+    struct noted_task first = {.name = "first", .waiting = &waiting};
+    first.task.call = call_noted;
+    first.task.done = noted_done;
+    int started[2], held[2];
+    char byte;
+    assert_int_equal(pipe(started), 0);
+    assert_int_equal(pipe(held), 0);
+    first.started = started[1];
+    first.held = held[0];
+    store_threads_write(threads, &first.task);
+    assert_int_equal(read(started[0], &byte, 1), 1);
+    for (unsigned i = 0; i < count; i++) {
+        tasks[i].task.call = call_noted;
+        tasks[i].task.done = noted_done;
+        tasks[i].waiting = &waiting;
+        store_threads_write(threads, &tasks[i].task);
+    }
+    assert_int_equal(write(held[1], "", 1), 1);
+    wait_for(m, &waiting);
+    for (int i = 0; i < 2; i++) {
+        close(started[i]);
+        close(held[i]);
+    }
+}
+
+struct fixture {
+    struct mailbox *mailbox;
+    struct store_threads *threads;
+};
+static struct fixture fixture;
+
+static int start_threads(void **state)
+{
+    struct error e = {0};
+    diary = (struct diary){0};
+    buf_init(&diary.text, 1 << 16);
+    fixture.mailbox = mailbox_new(&e);
+    fixture.threads = store_threads_new(
+        &(struct store_threads_options){.open = diary_open, .path = "diary", .done = fixture.mailbox}, &e);
+    *state = &fixture;
+    return fixture.threads ? 0 : -1;
+}
+
+static int end_threads(void **state)
+{
+    (void)state;
+    store_threads_free(fixture.threads);
+    mailbox_free(fixture.mailbox);
+    buf_release(&diary.text);
+    return 0;
+}
+
+/* The diary behind the first batch, which may fail like any other. */
+static const char *diary_of_batch(void)
+{
+    const char *second = strstr(diary.text.data + 1, "begin ");
+    assert_non_null(second);
+    return second;
+}
+
+static void what_waits_together_is_committed_together(void **state)
+{
+    struct fixture *f = *state;
+    struct noted_task tasks[3] = {{.name = "a"}, {.name = "b", .fails = true}, {.name = "c"}};
+    run_batch(f->threads, f->mailbox, tasks, 3);
+    assert_string_equal(diary_of_batch(),
+                        "begin savepoint a release savepoint b rollback_to savepoint c release "
+                        "commit ");
+    assert_true(tasks[0].task.ok);
+    assert_false(tasks[1].task.ok);
+    assert_string_equal(tasks[1].task.error.message, "b fails");
+    assert_true(tasks[2].task.ok);
+}
+
+static void a_failed_commit_fails_the_batch(void **state)
+{
+    struct fixture *f = *state;
+    struct noted_task tasks[3] = {{.name = "a"}, {.name = "b", .fails = true}, {.name = "c"}};
+    diary.fail_commit = true;
+    run_batch(f->threads, f->mailbox, tasks, 3);
+    assert_string_equal(diary_of_batch(),
+                        "begin savepoint a release savepoint b rollback_to savepoint c release "
+                        "commit rollback ");
+    assert_false(tasks[0].task.ok);
+    assert_string_equal(tasks[0].task.error.message, "commit fails");
+    assert_string_equal(tasks[1].task.error.message, "b fails");
+    assert_string_equal(tasks[2].task.error.message, "commit fails");
+}
+
+static void without_a_transaction_nothing_is_called(void **state)
+{
+    struct fixture *f = *state;
+    struct noted_task task = {.name = "a"};
+    unsigned waiting = 1;
+    task.task.call = call_noted;
+    task.task.done = noted_done;
+    task.waiting = &waiting;
+    diary.fail_begin = true;
+    store_threads_write(f->threads, &task.task);
+    wait_for(f->mailbox, &waiting);
+    assert_string_equal(diary.text.data, "begin ");
+    assert_false(task.task.ok);
+    assert_string_equal(task.task.error.message, "begin fails");
+}
+
+static void a_savepoint_that_fails_fails_its_task(void **state)
+{
+    struct fixture *f = *state;
+    struct noted_task task = {.name = "a"};
+    diary.fail_release = true;
+    run_batch(f->threads, f->mailbox, &task, 1);
+    assert_string_equal(diary_of_batch(), "begin savepoint a release rollback_to commit ");
+    assert_false(task.task.ok);
+    assert_string_equal(task.task.error.message, "release fails");
+}
+
+static void reads_have_no_transaction(void **state)
+{
+    struct fixture *f = *state;
+    unsigned waiting = 1;
+    struct noted_task task = {.name = "read", .waiting = &waiting};
+    task.task.call = call_noted;
+    task.task.done = noted_done;
+    store_threads_read(f->threads, &task.task);
+    wait_for(f->mailbox, &waiting);
+    assert_true(task.task.ok);
+    assert_string_equal(diary.text.data, "read ");
+}
+
+static void a_store_that_does_not_open_starts_no_thread(void **state)
+{
+    (void)state;
+    struct error e = {0};
+    struct mailbox *m = mailbox_new(&e);
+    assert_null(store_threads_new(
+        &(struct store_threads_options){.open = diary_open, .path = "lost", .done = m}, &e));
+    assert_string_equal(e.message, "no such diary");
+    store_threads_free(NULL);
+    mailbox_free(m);
+}
+
+#define THREADS(function) cmocka_unit_test_setup_teardown(function, start_threads, end_threads)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tags_are_fair),
+        cmocka_unit_test(only_these_steps_are_there),
+        cmocka_unit_test(names_are_the_contracts),
+        cmocka_unit_test(keys_are_of_the_attempt),
+        cmocka_unit_test(a_record_is_the_contracts_json),
+        cmocka_unit_test(every_character_survives),
+        cmocka_unit_test(long_sql_is_cut),
+        cmocka_unit_test(what_fits_is_not_cut),
+        THREADS(what_waits_together_is_committed_together),
+        THREADS(a_failed_commit_fails_the_batch),
+        THREADS(without_a_transaction_nothing_is_called),
+        THREADS(a_savepoint_that_fails_fails_its_task),
+        THREADS(reads_have_no_transaction),
+        cmocka_unit_test(a_store_that_does_not_open_starts_no_thread),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
