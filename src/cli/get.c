@@ -102,6 +102,8 @@ enum option_id {
     OPT_DATASET,
     OPT_FORMAT,
     OPT_PRINT_LINK,
+    OPT_QUIET,
+    OPT_HELP,
     OPT_TIMEOUT,
     OPT_WAIT
 };
@@ -117,11 +119,11 @@ static const struct option long_options[] = {
     {"format", required_argument, NULL, OPT_FORMAT},
     {"output", required_argument, NULL, 'o'},
     {"print-link", no_argument, NULL, OPT_PRINT_LINK},
-    {"quiet", no_argument, NULL, 'q'},
-    {"no-progress", no_argument, NULL, 'q'},
+    {"quiet", no_argument, NULL, OPT_QUIET},
+    {"no-progress", no_argument, NULL, OPT_QUIET},
     {"timeout", required_argument, NULL, OPT_TIMEOUT},
     {"wait", required_argument, NULL, OPT_WAIT},
-    {"help", no_argument, NULL, 'h'},
+    {"help", no_argument, NULL, OPT_HELP},
     {NULL, 0, NULL, 0},
 };
 
@@ -171,16 +173,20 @@ static bool parse_options(int argc, char **argv, struct get_options *o, const ch
         case 'o':
             o->output = optarg;
             break;
+        case OPT_QUIET:
         case 'q':
             o->quiet = true;
             break;
+        case OPT_HELP:
         case 'h':
             *ret_code = fputs(help, stdout) < 0 || fflush(stdout) != 0 ? EXIT_WRITE : EXIT_OK;
             return false;
         case ':':
             return usage("%s needs a value", argv[optind - 1]);
         default:
-            return usage("unknown option: %s", argv[optind - 1]);
+            /* A letter may stand in the middle of its word, which then is not behind us yet. */
+            return optopt > 0 && optopt < 256 ? usage("unknown option: -%c", optopt)
+                                              : usage("unknown option: %s", argv[optind - 1]);
         }
         if (!ok)
             return false;

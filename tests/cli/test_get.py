@@ -152,6 +152,8 @@ def test_the_environment_says_who_and_where(get, server):
 
 @pytest.mark.parametrize("args, says", [
     (["--nonsense"], "unknown option: --nonsense"),
+    (["-qx", "--sql", "SELECT 1"], "unknown option: -x"),
+    (["--quiet=1"], "unknown option: --quiet=1"),
     (["--sql"], "--sql needs a value"),
     (["--sql", "SELECT 1", "more"], "'more' is not an option"),
     ([], "give one of --sql"),
