@@ -67,6 +67,7 @@ static const struct variable variables[] = {
     {"OBJECT_STORE", CHOICE, AT(object_store), NULL, .choices = object_stores, .meaning = "default: s3 where an S3_ variable is set (S3_URL_EXPIRY apart), else local"},
     {"OLAPDB_DBTYPE", CHOICE, AT(source), NULL, .choices = sources, .meaning = "default: motherduck where a MOTHERDUCK_ variable is set, else duckdb"},
     {"DUCKDB_PATH", TEXT, AT(duckdb_path), NULL, .meaning = "the DuckDB file that queries read"},
+    {"CORS_ORIGINS", TEXT, AT(cors_origins), "http://localhost:3000,https://gopie.factly.dev,https://*.factly.dev", .meaning = "web pages that may use the API, with commas; *. is any sub-domain"},
     {"PUBLIC_URL", TEXT, AT(public_url), NULL, .meaning = "base of the local store's links; default: http://HOST:PORT"},
     {"WORKER_MEMORY", SIZE, AT(worker_memory), NULL, 64 * MIB, TIB, .meaning = "memory limit of a worker's engine; default: 60 % of the machine's divided by the workers"},
     {"WORKER_THREADS", NUMBER, AT(worker_threads), NULL, 1, 64, .meaning = "threads of a worker's engine; default: the cores, at most 4"},

@@ -35,6 +35,7 @@ struct config {
     uint64_t object_store; /* enum object_store_kind */
     uint64_t source;       /* enum source_kind */
     char *duckdb_path;
+    char *cors_origins; /* commas between them */
     char *public_url; /* no slash at its end; "": decided by main.c */
     uint64_t worker_memory; /* 0: decided by main.c */
     uint64_t worker_threads; /* 0: decided by main.c */

@@ -1,0 +1,385 @@
+#include "server/attempt.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/utf8.h"
+#include "link/parts.h"
+#include "server/spill.h"
+#include "server/supervisor.h"
+
+#define STOP_GRACE_MS 700 /* from the interrupt to the kill: together under a second */
+#define EXIT_GRACE_MS 2000 /* from a worker's last message to the kill */
+#define SPILL_CHECK_MS 2000
+
+enum phase { RUNNING, FINISHING, SUCCEEDED, FAILING };
+
+/* What the housekeeping thread does for an attempt; one at a time. */
+struct chore {
+    struct task task;
+    uint64_t spill_bytes;
+    bool ok;
+    struct error error;
+};
+
+struct attempt {
+    const struct attempt_environment *env;
+    const struct attempt_events *events;
+    void *context;
+    char id[UUID_SIZE];
+    char *key, *spill_dir;
+    enum phase phase;
+    struct error error; /* in FAILING: the first one */
+
+    struct worker_process *worker; /* NULL: ended */
+    struct object_upload *upload;  /* NULL: not begun, or over */
+    struct parts *parts;
+    uint64_t held;      /* a bit per buffer that is ours */
+    bool short_part;    /* the last part has come */
+    bool streaming;
+    uint64_t bytes;     /* of all parts */
+    struct attempt_result result;
+
+    struct event *kill_timer, *timeout_timer, *spill_timer;
+    struct chore chore;
+    bool chore_busy, told; /* told: succeeded or failed */
+};
+
+static void conclude(struct attempt *a);
+
+static void free_attempt(struct attempt *a)
+{
+    struct event *timers[] = {a->kill_timer, a->timeout_timer, a->spill_timer};
+    for (size_t i = 0; i < ARRAY_SIZE(timers); i++)
+        if (timers[i])
+            event_free(timers[i]);
+    parts_free(a->parts);
+    free(a->key);
+    free(a->spill_dir);
+    free(a);
+}
+
+static void set_timer(struct event *timer, uint64_t ms)
+{
+    struct timeval tv = {.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
+    event_add(timer, &tv);
+}
+
+static void fail(struct attempt *a, const struct error *why)
+{
+    if (a->phase == SUCCEEDED || a->phase == FAILING)
+        return;
+    a->phase = FAILING;
+    a->error = *why;
+    if (a->worker) {
+        worker_process_send(a->worker, LINK_CANCEL, 0);
+        set_timer(a->kill_timer, STOP_GRACE_MS);
+    }
+    if (a->upload)
+        a->env->objects->api->abort(a->upload);
+    conclude(a);
+}
+
+static void fail_with(struct attempt *a, enum error_code code, const char *message)
+{
+    struct error e;
+    error_set(&e, code, "%s", message);
+    fail(a, &e);
+}
+
+/* The worker lies or is broken: nothing more of it is wanted. */
+static void refuse(struct attempt *a, const char *what)
+{
+    log_job(LOG_LEVEL_ERROR, a->id, "the worker broke the protocol: %s", what);
+    worker_process_kill(a->worker);
+    fail_with(a, ERROR_WORKER, "the worker broke the protocol");
+}
+
+void attempt_stop(struct attempt *a, enum error_code code, const char *message)
+{
+    fail_with(a, code, message);
+}
+
+static void on_part_done(void *context, uint32_t buffer)
+{
+    struct attempt *a = context;
+    a->held &= ~(UINT64_C(1) << buffer);
+    if (a->worker && a->phase == RUNNING)
+        worker_process_send(a->worker, LINK_FREE, buffer);
+}
+
+static void on_upload_finished(void *context)
+{
+    struct attempt *a = context;
+    a->upload = NULL;
+    a->phase = SUCCEEDED;
+    a->told = true;
+    event_del(a->timeout_timer);
+    a->events->succeeded(a->context, &a->result);
+    if (a->worker)
+        set_timer(a->kill_timer, EXIT_GRACE_MS);
+    conclude(a);
+}
+
+static void on_upload_failed(void *context, const struct error *e)
+{
+    fail(context, e);
+}
+
+static void on_upload_aborted(void *context)
+{
+    struct attempt *a = context;
+    a->upload = NULL;
+    conclude(a);
+}
+
+static const struct object_upload_events upload_events = {.part_done = on_part_done,
+                                                          .finished = on_upload_finished,
+                                                          .failed = on_upload_failed,
+                                                          .aborted = on_upload_aborted};
+
+/* The upload begins with the first bytes, so that a refused statement costs the store nothing. */
+static bool begin_upload(struct attempt *a)
+{
+    if (a->upload)
+        return true;
+    struct error e;
+    const struct object_upload_options options = {
+        .key = a->key, .content_type = "text/csv; charset=utf-8", .events = &upload_events, .context = a};
+    a->upload = a->env->objects->api->begin(a->env->objects, &options, &e);
+    if (!a->upload)
+        fail(a, &e);
+    return a->upload != NULL;
+}
+
+static void on_part(struct attempt *a, const struct link_message *m)
+{
+    if (m->buffer >= a->parts->count || a->held >> m->buffer & 1)
+        refuse(a, "a part in a buffer that is not its own");
+    else if (m->length == 0 || m->length > a->parts->size)
+        refuse(a, "a part of impossible length");
+    else if (a->short_part)
+        refuse(a, "a part behind the last one");
+    else if (begin_upload(a)) {
+        a->short_part = m->length < a->parts->size;
+        a->held |= UINT64_C(1) << m->buffer;
+        a->bytes += m->length;
+        a->env->objects->api->part(a->upload, m->buffer, parts_buffer(a->parts, m->buffer), m->length);
+    }
+}
+
+static void on_done(struct attempt *a, const struct link_message *m)
+{
+    if (m->bytes != a->bytes) {
+        refuse(a, "another number of bytes than came");
+        return;
+    }
+    if (!begin_upload(a))
+        return;
+    a->phase = FINISHING;
+    a->result.rows = m->rows;
+    a->result.bytes = m->bytes;
+    hex_encode(m->digest, sizeof m->digest, a->result.sha256);
+    a->events->finishing(a->context);
+    a->env->objects->api->finish(a->upload, a->bytes);
+}
+
+static void on_failed(struct attempt *a, const struct link_message *m)
+{
+    struct error e = {.code = m->code};
+    memcpy(e.message, m->text, m->text_length + 1);
+    utf8_scrub(e.message, strlen(e.message));
+    fail(a, &e);
+}
+
+static void on_message(void *context, const struct link_message *m)
+{
+    struct attempt *a = context;
+    if (a->phase != RUNNING)
+        return; /* crossed with our own decision */
+    switch (m->type) {
+    case LINK_STREAMING:
+        if (!a->streaming)
+            a->events->streaming(a->context);
+        a->streaming = true;
+        break;
+    case LINK_PROGRESS:
+        a->events->progress(a->context, m->rows, m->bytes, m->percent);
+        break;
+    case LINK_PART:
+        on_part(a, m);
+        break;
+    case LINK_DONE:
+        on_done(a, m);
+        break;
+    case LINK_FAILED:
+        on_failed(a, m);
+        break;
+    default:
+        refuse(a, "a message that only the server sends");
+    }
+}
+
+static void on_exited(void *context, const char *how)
+{
+    struct attempt *a = context;
+    a->worker = NULL;
+    event_del(a->kill_timer);
+    if (a->phase == RUNNING) {
+        struct error e;
+        error_set(&e, ERROR_WORKER, "the worker process died (%s), possibly out of memory", how);
+        fail(a, &e);
+    } else {
+        conclude(a);
+    }
+}
+
+static const struct worker_process_events worker_events = {.message = on_message, .exited = on_exited};
+
+static void on_kill_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct attempt *a = arg;
+    if (a->worker)
+        worker_process_kill(a->worker);
+}
+
+static void on_timeout(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct attempt *a = arg;
+    struct error e;
+    error_set(&e, ERROR_TIMEOUT, "the download took longer than %" PRIu64 " seconds", a->env->job_timeout_ms / 1000);
+    fail(a, &e);
+}
+
+/* --- the spill directory --- */
+
+static void measure_spill(struct task *task, void *context)
+{
+    (void)context;
+    struct attempt *a = CONTAINER_OF(CONTAINER_OF(task, struct chore, task), struct attempt, chore);
+    a->chore.spill_bytes = spill_usage(a->spill_dir);
+}
+
+static void spill_measured(struct task *task)
+{
+    struct attempt *a = CONTAINER_OF(CONTAINER_OF(task, struct chore, task), struct attempt, chore);
+    a->chore_busy = false;
+    if (a->chore.spill_bytes > a->env->spec.spill_limit)
+        fail_with(a, ERROR_SPILL, "the query needs more temporary disk space than it may have");
+    conclude(a);
+}
+
+static void remove_spill(struct task *task, void *context)
+{
+    (void)context;
+    struct attempt *a = CONTAINER_OF(CONTAINER_OF(task, struct chore, task), struct attempt, chore);
+    a->chore.ok = spill_remove(a->spill_dir, &a->chore.error);
+}
+
+static void spill_removed(struct task *task)
+{
+    struct attempt *a = CONTAINER_OF(CONTAINER_OF(task, struct chore, task), struct attempt, chore);
+    if (!a->chore.ok)
+        log_job(LOG_LEVEL_WARN, a->id, "%s", a->chore.error.message);
+    a->events->ended(a->context);
+    free_attempt(a);
+}
+
+static void start_chore(struct attempt *a, void (*work)(struct task *, void *), void (*done)(struct task *))
+{
+    a->chore_busy = true;
+    a->chore.task.work = work;
+    a->chore.task.done = done;
+    task_queue_submit(a->env->housekeeping, &a->chore.task);
+}
+
+static void on_spill_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct attempt *a = arg;
+    if (!a->chore_busy && a->phase == RUNNING)
+        start_chore(a, measure_spill, spill_measured);
+}
+
+/* Goes on when nothing of the attempt runs any more: neither process nor upload nor chore. */
+static void conclude(struct attempt *a)
+{
+    if (a->worker || a->upload || a->chore_busy || (a->phase != SUCCEEDED && a->phase != FAILING))
+        return;
+    if (!a->told) {
+        a->told = true;
+        a->events->failed(a->context, &a->error);
+    }
+    start_chore(a, remove_spill, spill_removed);
+}
+
+/* --- the start --- */
+
+static bool make_timers(struct attempt *a)
+{
+    a->kill_timer = event_new(a->env->base, -1, 0, on_kill_timer, a);
+    a->timeout_timer = event_new(a->env->base, -1, 0, on_timeout, a);
+    a->spill_timer = event_new(a->env->base, -1, EV_PERSIST, on_spill_timer, a);
+    return a->kill_timer && a->timeout_timer && a->spill_timer;
+}
+
+static bool start_worker(struct attempt *a, const struct job *job, struct error *e)
+{
+    struct job_spec spec = a->env->spec;
+    spec.sql = job->sql;
+    spec.format = job->format;
+    spec.spill_dir = a->spill_dir;
+    a->parts = parts_new(spec.part_count, spec.part_size, e);
+    if (!a->parts)
+        return false;
+    _cleanup_close_ int spec_fd = job_spec_seal(&spec, e);
+    if (spec_fd < 0)
+        return false;
+    const struct worker_process_options options = {.base = a->env->base,
+                                                   .program = a->env->worker_program,
+                                                   .job = a->id,
+                                                   .spec_fd = spec_fd,
+                                                   .parts_fd = a->parts->fd,
+                                                   .events = &worker_events,
+                                                   .context = a};
+    a->worker = worker_process_start(&options, e);
+    parts_close_fd(a->parts);
+    return a->worker != NULL;
+}
+
+struct attempt *attempt_start(const struct attempt_environment *env, const struct job *job, const char *key,
+                              const struct attempt_events *events, void *context, struct error *e)
+{
+    struct attempt *a = calloc(1, sizeof *a);
+    if (!a) {
+        error_set(e, ERROR_INTERNAL, "out of memory");
+        return NULL;
+    }
+    a->env = env;
+    a->events = events;
+    a->context = context;
+    memcpy(a->id, job->id, sizeof a->id);
+    a->key = strdup(key);
+    a->spill_dir = spill_make(env->spill_root, job->id, job->attempt, env->spec.uid, env->spec.gid, e);
+    bool ok = a->spill_dir != NULL;
+    if (ok && (!a->key || !make_timers(a)))
+        ok = error_set(e, ERROR_INTERNAL, "out of memory");
+    if (!ok || !start_worker(a, job, e)) {
+        struct error ignored;
+        if (a->spill_dir && !spill_remove(a->spill_dir, &ignored))
+            log_job(LOG_LEVEL_WARN, a->id, "%s", ignored.message);
+        free_attempt(a);
+        return NULL;
+    }
+    set_timer(a->timeout_timer, env->job_timeout_ms);
+    set_timer(a->spill_timer, SPILL_CHECK_MS);
+    return a;
+}

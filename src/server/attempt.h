@@ -1,0 +1,59 @@
+/* One attempt at one job: a worker process, its part buffers, the upload of what it fills.
+ *
+ *   starting   the worker has its job
+ *   running    parts come and are stored
+ *   finishing  the worker is done, the object is being completed and looked at
+ *   succeeded  the object stands under its key; the process is on its way out
+ *   failing    the first error is kept; the engine is stopped, the upload taken back
+ *
+ * The worker runs other people's SQL, so what it says is checked here: it may announce only buffers that it owns, only the last part may be
+ * short, and the bytes it claims at the end are those that came. All calls and events are on the event loop. */
+#ifndef SERVER_ATTEMPT_H
+#define SERVER_ATTEMPT_H
+
+#include <event2/event.h>
+
+#include "base/task_queue.h"
+#include "job/job.h"
+#include "link/job_spec.h"
+#include "object/store.h"
+
+struct attempt;
+
+/* What all attempts share. Outlives them. */
+struct attempt_environment {
+    struct event_base *base;
+    struct object_store *objects;
+    struct task_queue *housekeeping; /* for what blocks: looking at and removing spill directories */
+    const char *worker_program;
+    const char *spill_root;
+    struct job_spec spec; /* a template: all but sql, format and spill_dir */
+    uint64_t job_timeout_ms;
+};
+
+struct attempt_result {
+    uint64_t rows, bytes;
+    char sha256[SHA256_HEX_SIZE];
+};
+
+struct attempt_events {
+    void (*streaming)(void *context); /* the first rows are there */
+    void (*progress)(void *context, uint64_t rows, uint64_t bytes, double percent); /* percent: negative where not known */
+    void (*finishing)(void *context); /* all bytes are there; the object is being completed */
+
+    /* Exactly one of the two. After `failed` nothing stands under the key and the engine has stopped. */
+    void (*succeeded)(void *context, const struct attempt_result *r);
+    void (*failed)(void *context, const struct error *why);
+
+    /* Last: the process is gone, its spill directory removed. The attempt is freed when it returns. */
+    void (*ended)(void *context);
+};
+
+/* NULL: `e` says why, nothing is left and no event comes. `job` and `key` are needed during the call only. */
+struct attempt *attempt_start(const struct attempt_environment *env, const struct job *job, const char *key,
+                              const struct attempt_events *events, void *context, struct error *e);
+
+/* Stops it with that error: the engine is interrupted, and killed where it does not end in time. Too late after `succeeded`. */
+void attempt_stop(struct attempt *a, enum error_code code, const char *message);
+
+#endif

@@ -1,0 +1,39 @@
+/* The dispatcher: claims waiting jobs while a worker is free, and takes each through its attempt to its end in the store.
+ *
+ * The job store is the truth about what waits; the dispatcher knows only what runs here. It publishes what happens on the hub, after the store has it.
+ * All on the event loop. */
+#ifndef SERVER_DISPATCHER_H
+#define SERVER_DISPATCHER_H
+
+#include "job/store_thread.h"
+#include "server/attempt.h"
+#include "server/hub.h"
+
+struct dispatcher;
+
+struct dispatcher_options {
+    struct event_base *base;
+    struct store_threads *store;
+    struct object_store *objects;
+    struct hub *hub;
+    const struct attempt_environment *attempts;
+    unsigned workers;          /* jobs that run at once */
+    uint64_t link_lifetime_ms; /* of a finished file's link */
+};
+
+struct dispatcher *dispatcher_new(const struct dispatcher_options *options, struct error *e);
+void dispatcher_free(struct dispatcher *d); /* nothing may run; NULL is fine */
+
+/* Something may wait: looks. To be called after every creation and at start. */
+void dispatcher_kick(struct dispatcher *d);
+
+/* The record of a job has been removed: if it runs here, it is stopped. */
+void dispatcher_cancel(struct dispatcher *d, const char *id);
+
+unsigned dispatcher_running(const struct dispatcher *d);
+
+/* The shutdown: claims nothing more; jobs that run may finish for `grace_ms`, what is left then is stopped and put back, not failed.
+ * `drained` is called once, on a later turn of the loop, when nothing runs any more. */
+void dispatcher_drain(struct dispatcher *d, uint64_t grace_ms, void (*drained)(void *context), void *context);
+
+#endif

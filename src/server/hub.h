@@ -1,0 +1,53 @@
+/* The event hub: who listens to which download, and how each is told.
+ *
+ * A subscriber is one client's event stream. It joins its download's topic first and is opened when it is known what to tell it, so that
+ * nothing published in between is lost: hub_missed() says that there was something. All on the event loop.
+ *
+ * A subscriber that reads slowly gets no progress while more than HUB_SLOW_BYTES wait for it, and is dropped beyond HUB_PENDING_MAX: it
+ * never slows a job and never holds more memory than that. */
+#ifndef SERVER_HUB_H
+#define SERVER_HUB_H
+
+#include <event2/event.h>
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "server/http.h"
+
+#define HUB_SLOW_BYTES (64 * 1024)
+#define HUB_PENDING_MAX (1024 * 1024)
+#define HUB_HEARTBEAT_S 15
+
+struct hub;
+struct subscriber;
+
+enum hub_kind {
+    HUB_STATE,    /* the record changed, or a stage was reached */
+    HUB_PROGRESS, /* the next one says all that it says */
+    HUB_FINAL,    /* the last event: every stream of the download ends */
+};
+
+struct hub *hub_new(struct event_base *base, struct error *e);
+void hub_free(struct hub *h); /* after hub_end_all(); NULL is fine */
+
+/* Joins the topic of download `id`. `is_poster` decides what a shutdown says. NULL: out of memory. Until it is opened it is the caller's,
+ * to be opened or dropped; from then on the hub's. */
+struct subscriber *hub_join(struct hub *h, const char *id, bool is_poster);
+void hub_drop(struct subscriber *s);
+
+/* True if something but progress was published since the last look. For a subscriber that is not open. */
+bool hub_missed(struct subscriber *s);
+
+/* Answers the request with an event stream that begins with `first`. What is published with a version up to `version` it knows already. */
+void hub_open(struct subscriber *s, struct http_request *r, const struct buf *first, int64_t version);
+
+bool hub_has_subscribers(const struct hub *h, const char *id);
+size_t hub_subscriber_count(const struct hub *h);
+
+/* Tells all open subscribers of the download one event. `version` is the event's id, 0 where it has none. */
+void hub_publish(struct hub *h, const char *id, enum hub_kind kind, int64_t version, const struct buf *text);
+
+/* The shutdown: tells all and ends their streams. Those not open yet stay with their owners. */
+void hub_end_all(struct hub *h);
+
+#endif

@@ -1,0 +1,371 @@
+#include "server/serve.h"
+
+#include <event2/event.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mailbox.h"
+#include "base/task_queue.h"
+#include "server/api.h"
+#include "server/data_dir.h"
+#include "server/machine.h"
+#include "server/spill.h"
+#include "server/sweeper.h"
+
+#define PART_SIZE (UINT64_C(4) << 20) /* of the local store: large enough for few messages, small enough to overlap */
+#define PARTS_A_JOB 4
+#define DRAIN_MARGIN_MS 10000 /* behind the grace period: for stopping, storing and saying goodbye */
+#define GOODBYE_MS 1000 /* for the last events to leave */
+#define GOODBYE_POLL_MS 20
+#define ASK_TIMEOUT_MS 10000
+
+struct server {
+    const struct settings *settings;
+    struct event_base *base;
+    struct mailbox *mailbox;
+    struct event *mailbox_event, *term_event, *int_event, *hup_event, *deadline, *goodbye;
+    struct data_dir data;
+    struct http_server *http;
+    struct store_threads *store;
+    struct object_store *objects;
+    struct task_queue *housekeeping;
+    struct hub *hub;
+    struct dispatcher *dispatcher;
+    struct sweeper *sweeper;
+    struct attempt_environment attempts;
+    struct api api;
+    struct store_task recovery;
+    size_t recovered;
+    bool stopping;
+    int64_t goodbye_until; /* clock_monotonic_ms() */
+};
+
+static struct timeval milliseconds(uint64_t ms)
+{
+    return (struct timeval){.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
+}
+
+static void on_mailbox(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    mailbox_drain(((struct server *)arg)->mailbox);
+}
+
+/* --- the end --- */
+
+static void on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    log_warn("the shutdown took too long; what still runs is taken up at the next start");
+    event_base_loopexit(((struct server *)arg)->base, NULL);
+}
+
+/* The last events leave by the loop: it ends when no connection is left, or after GOODBYE_MS. */
+static void on_goodbye(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct server *s = arg;
+    if (http_server_connections(s->http) > 0 && clock_monotonic_ms() < s->goodbye_until) {
+        struct timeval tv = milliseconds(GOODBYE_POLL_MS);
+        event_add(s->goodbye, &tv);
+    } else {
+        event_base_loopexit(s->base, NULL);
+    }
+}
+
+static void on_drained(void *context)
+{
+    struct server *s = context;
+    hub_end_all(s->hub);
+    s->goodbye_until = clock_monotonic_ms() + GOODBYE_MS;
+    event_active(s->goodbye, EV_TIMEOUT, 0);
+}
+
+static void on_stop_signal(evutil_socket_t number, short what, void *arg)
+{
+    (void)what;
+    struct server *s = arg;
+    if (s->stopping) {
+        log_warn("a second signal: ending at once");
+        _exit(128 + (int)number); /* workers die with their server */
+    }
+    s->stopping = true;
+    uint64_t grace = s->settings->config.shutdown_grace;
+    log_info("shutting down: %u running jobs have %" PRIu64 " s to finish", dispatcher_running(s->dispatcher), grace / 1000);
+    s->api.draining = true;
+    http_server_stop_accepting(s->http);
+    sweeper_stop(s->sweeper);
+    struct timeval tv = milliseconds(grace + DRAIN_MARGIN_MS);
+    event_add(s->deadline, &tv);
+    dispatcher_drain(s->dispatcher, grace, on_drained, s);
+}
+
+static void on_hangup(evutil_socket_t number, short what, void *arg)
+{
+    (void)number;
+    (void)what;
+    (void)arg;
+    struct error e;
+    if (log_reopen(&e))
+        log_info("log file opened anew");
+    else
+        log_error("%s", e.message);
+}
+
+/* --- the start --- */
+
+static bool call_recover(struct job_store *store, struct store_task *t, struct error *e)
+{
+    return store->api->recover(store, &CONTAINER_OF(t, struct server, recovery)->recovered, e);
+}
+
+static void recovered(struct store_task *t)
+{
+    struct server *s = CONTAINER_OF(t, struct server, recovery);
+    if (!t->ok)
+        log_error("cannot take up the jobs of the last run: %s", t->error.message);
+    else if (s->recovered > 0)
+        log_info("%zu jobs of the last run are taken up again", s->recovered);
+    dispatcher_kick(s->dispatcher);
+}
+
+static bool make_events(struct server *s, struct error *e)
+{
+    s->mailbox_event = event_new(s->base, mailbox_fd(s->mailbox), EV_READ | EV_PERSIST, on_mailbox, s);
+    s->term_event = evsignal_new(s->base, SIGTERM, on_stop_signal, s);
+    s->int_event = evsignal_new(s->base, SIGINT, on_stop_signal, s);
+    s->hup_event = evsignal_new(s->base, SIGHUP, on_hangup, s);
+    s->deadline = event_new(s->base, -1, 0, on_deadline, s);
+    s->goodbye = event_new(s->base, -1, 0, on_goodbye, s);
+    struct event *persistent[] = {s->mailbox_event, s->term_event, s->int_event, s->hup_event};
+    bool ok = s->deadline && s->goodbye;
+    for (size_t i = 0; i < ARRAY_SIZE(persistent); i++)
+        ok = ok && persistent[i] && event_add(persistent[i], NULL) == 0;
+    return ok || error_set(e, ERROR_INTERNAL, "cannot make the event loop's events");
+}
+
+static bool open_http(struct server *s, struct error *e)
+{
+    const struct http_server_options options = {.base = s->base,
+                                                .host = s->settings->host,
+                                                .port = (uint16_t)s->settings->config.server_port,
+                                                .max_connections = s->settings->max_connections,
+                                                .handler = api_handle,
+                                                .context = &s->api};
+    s->http = http_server_new(&options, e);
+    return s->http != NULL;
+}
+
+/* The base of links where none is configured: the address that we listen on, as this machine can reach it. */
+static char *public_url(const struct server *s)
+{
+    const char *host = s->settings->host, *configured = s->settings->config.public_url;
+    char *url;
+    if (*configured)
+        return strdup(configured);
+    if (!*host || !strcmp(host, "*") || !strcmp(host, "0.0.0.0") || !strcmp(host, "::"))
+        host = "localhost";
+    bool ipv6 = strchr(host, ':') != NULL;
+    int n = asprintf(&url, "http://%s%s%s:%u", ipv6 ? "[" : "", host, ipv6 ? "]" : "", http_server_port(s->http));
+    return n < 0 ? NULL : url;
+}
+
+static bool open_stores(struct server *s, struct error *e)
+{
+    const struct store_threads_options store = {
+        .open = job_store_sqlite_open, .path = s->data.jobs_db, .done = s->mailbox};
+    s->store = store_threads_new(&store, e);
+    if (!s->store)
+        return false;
+    _cleanup_free_ char *url = public_url(s);
+    if (!url)
+        return error_set(e, ERROR_INTERNAL, "out of memory");
+    const struct object_local_options local = {
+        .directory = s->data.path, .public_url = url, .key_file = s->data.link_key, .done = s->mailbox};
+    s->objects = object_store_local_open(&local, e);
+    return s->objects && s->objects->api->check(s->objects, e);
+}
+
+static void describe_attempts(struct server *s)
+{
+    const struct settings *set = s->settings;
+    s->attempts = (struct attempt_environment){.base = s->base,
+                                               .objects = s->objects,
+                                               .housekeeping = s->housekeeping,
+                                               .worker_program = set->worker_program,
+                                               .spill_root = s->data.spill,
+                                               .spec = {.source_path = set->config.duckdb_path,
+                                                        .memory_limit = set->worker_memory,
+                                                        .spill_limit = set->config.spill_limit,
+                                                        .source_wait_ms = set->config.source_wait,
+                                                        .threads = set->worker_threads,
+                                                        .uid = set->worker_uid,
+                                                        .gid = set->worker_gid,
+                                                        .part_count = PARTS_A_JOB,
+                                                        .part_size = PART_SIZE,
+                                                        .sandbox = set->sandbox},
+                                               .job_timeout_ms = set->config.job_timeout};
+}
+
+static bool open_core(struct server *s, struct error *e)
+{
+    const struct task_queue_options housekeeping = {.name = "housekeeping", .threads = 1, .done = s->mailbox};
+    s->housekeeping = task_queue_new(&housekeeping, e);
+    s->hub = hub_new(s->base, e);
+    if (!s->housekeeping || !s->hub)
+        return false;
+    describe_attempts(s);
+    const struct dispatcher_options dispatcher = {.base = s->base,
+                                                  .store = s->store,
+                                                  .objects = s->objects,
+                                                  .hub = s->hub,
+                                                  .attempts = &s->attempts,
+                                                  .workers = (unsigned)s->settings->config.queue_workers,
+                                                  .link_lifetime_ms = s->settings->config.s3_url_expiry};
+    s->dispatcher = dispatcher_new(&dispatcher, e);
+    s->sweeper = s->dispatcher ? sweeper_new(s->base, s->store, s->objects, e) : NULL;
+    return s->sweeper != NULL;
+}
+
+static bool open_api(struct server *s, struct error *e)
+{
+    const struct api_files_options files = {.store = s->objects, .done = s->mailbox, .base = s->base};
+    s->api.files = api_files_new(&files, e);
+    s->api.cors = s->api.files ? cors_new(s->settings->config.cors_origins, e) : NULL;
+    s->api.store = s->store;
+    s->api.hub = s->hub;
+    s->api.dispatcher = s->dispatcher;
+    s->api.queue_size = s->settings->config.queue_size;
+    return s->api.cors != NULL;
+}
+
+static bool start(struct server *s, struct error *e)
+{
+    s->base = event_base_new();
+    if (!s->base)
+        return error_set(e, ERROR_INTERNAL, "cannot make an event loop");
+    s->mailbox = mailbox_new(e);
+    if (!s->mailbox || !make_events(s, e) || !data_dir_open(&s->data, s->settings->config.data_dir, e) ||
+        !spill_open(s->data.spill, e) || !open_http(s, e) || !open_stores(s, e) || !open_core(s, e) || !open_api(s, e))
+        return false;
+    s->recovery.call = call_recover;
+    s->recovery.done = recovered;
+    store_threads_write(s->store, &s->recovery);
+    return true;
+}
+
+/* Accepts half-built servers. Each step ends what may still post to the next; then the mailbox is emptied. */
+static void stop(struct server *s)
+{
+    if (s->api.files)
+        api_files_free(s->api.files);
+    store_threads_free(s->store);
+    if (s->mailbox)
+        mailbox_drain(s->mailbox);
+    task_queue_free(s->housekeeping);
+    if (s->objects)
+        s->objects->api->close(s->objects);
+    http_server_free(s->http);
+    sweeper_free(s->sweeper);
+    dispatcher_free(s->dispatcher);
+    hub_free(s->hub);
+    cors_free(s->api.cors);
+    struct event *events[] = {s->mailbox_event, s->term_event, s->int_event, s->hup_event, s->deadline, s->goodbye};
+    for (size_t i = 0; i < ARRAY_SIZE(events); i++)
+        if (events[i])
+            event_free(events[i]);
+    mailbox_free(s->mailbox);
+    if (s->base)
+        event_base_free(s->base);
+    data_dir_release(&s->data);
+}
+
+static void log_notes(const struct settings *s)
+{
+    const char *line = s->notes.data;
+    while (line && *line) {
+        size_t length = strcspn(line, "\n");
+        log_warn("%.*s", (int)length, line);
+        line += length + (line[length] == '\n');
+    }
+}
+
+int serve(const struct settings *settings)
+{
+    const struct config *c = &settings->config;
+    struct error e;
+    if (!log_open((enum log_level)c->log_level, (enum log_mode)c->log_mode, c->log_file, &e)) {
+        log_error("%s", e.message);
+        return 2;
+    }
+    struct server s = {.settings = settings, .data = {.lock = -1}};
+    bool started = start(&s, &e);
+    if (started) {
+        log_info("downloads-server " VERSION " listens on %s; %" PRIu64 " workers with %" PRIu64 " MiB and %u threads each; "
+                 "jobs in sqlite, files in %s, source %s",
+                 http_server_address(s.http), c->queue_workers, settings->worker_memory >> 20, settings->worker_threads,
+                 s.data.path, c->duckdb_path);
+        log_notes(settings);
+        event_base_dispatch(s.base);
+        log_info("ended");
+    } else {
+        log_error("cannot start: %s", e.message);
+    }
+    stop(&s);
+    return started ? 0 : 1;
+}
+
+/* --- --check-config --- */
+
+static bool report(const char *what, bool ok, const char *text)
+{
+    printf("%-12s %s: %s\n", what, ok ? "ok" : "FAILED", text);
+    return ok;
+}
+
+static bool check_stores(const struct settings *s)
+{
+    struct data_dir d = {.lock = -1};
+    struct error e;
+    if (!data_dir_open(&d, s->config.data_dir, &e))
+        return report("data", false, e.message);
+    struct job_store *jobs = job_store_sqlite_open(d.jobs_db, &e);
+    bool ok = report("job store", jobs != NULL, jobs ? d.jobs_db : e.message);
+    if (jobs)
+        jobs->api->close(jobs);
+    struct mailbox *mailbox = mailbox_new(&e);
+    const struct object_local_options local = {
+        .directory = d.path, .public_url = "", .key_file = d.link_key, .done = mailbox};
+    struct object_store *objects = mailbox ? object_store_local_open(&local, &e) : NULL;
+    bool writable = objects && objects->api->check(objects, &e);
+    ok &= report("files", writable, writable ? d.path : e.message);
+    if (objects)
+        objects->api->close(objects);
+    mailbox_free(mailbox);
+    data_dir_release(&d);
+    return ok;
+}
+
+int serve_check(const struct settings *s)
+{
+    _cleanup_buf_ struct buf answer;
+    buf_init(&answer, 64 * 1024);
+    struct error e;
+    bool ok = check_stores(s);
+    bool source = machine_ask_worker(s->worker_program, "--check-source", s->config.duckdb_path, ASK_TIMEOUT_MS, &answer, &e);
+    ok &= report("source", source, source ? s->config.duckdb_path : e.message);
+    buf_clear(&answer);
+    bool box = machine_ask_worker(s->worker_program, "--check-sandbox", NULL, ASK_TIMEOUT_MS, &answer, &e);
+    printf("%-12s %s\n%s\n", "sandbox", box ? "ok" : "not complete", box ? answer.data : e.message);
+    if (s->notes.len > 0)
+        fputs(s->notes.data, stdout);
+    return ok ? 0 : 1;
+}

@@ -1,0 +1,158 @@
+#include "server/settings.h"
+
+#include <inttypes.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "server/machine.h"
+
+#define CONFIG_FILE "config.env"
+#define MIB (UINT64_C(1) << 20)
+#define MIN_WORKER_MEMORY (64 * MIB)
+#define MAX_DEFAULT_THREADS 4
+#define RESERVED_FDS 256 /* for all but connections and workers */
+#define FDS_A_WORKER 16
+#define ASK_TIMEOUT_MS 10000
+
+/* The service backends are not built yet: said here, never replaced by an embedded one. */
+static void refuse_services(const struct config *c, struct buf *problems)
+{
+    if (c->job_store != JOB_STORE_SQLITE)
+        buf_append_text(problems, "GOPIE_DS_JOB_STORE: postgres (chosen, or because a GOPIE_DS_POSTGRES_ variable is set): "
+                                  "this version keeps its jobs in sqlite only\n");
+    if (c->object_store != OBJECT_STORE_LOCAL)
+        buf_append_text(problems, "GOPIE_DS_OBJECT_STORE: s3 (chosen, or because a GOPIE_DS_S3_ variable is set): this version "
+                                  "keeps its files in a local directory only\n");
+    if (c->source != SOURCE_DUCKDB)
+        buf_append_text(problems, "GOPIE_DS_OLAPDB_DBTYPE: motherduck (chosen, or because a GOPIE_DS_MOTHERDUCK_ variable is "
+                                  "set): this version reads a DuckDB file only\n");
+}
+
+/* Started as root, workers become another user; otherwise they stay who they are. */
+static void choose_user(struct settings *s, struct buf *problems)
+{
+    if (geteuid() != 0)
+        return;
+    const struct passwd *user = getpwnam(s->config.worker_user);
+    if (!user || user->pw_uid == 0) {
+        buf_printf(problems, "GOPIE_DS_WORKER_USER: '%s': allowed: a user of this machine that is not root\n",
+                   s->config.worker_user);
+        return;
+    }
+    s->worker_uid = user->pw_uid;
+    s->worker_gid = user->pw_gid;
+}
+
+static void choose_sandbox(struct settings *s, struct buf *problems)
+{
+    static const enum sandbox_mode modes[] = {[SANDBOX_CHOICE_REQUIRED] = SANDBOX_REQUIRED,
+                                              [SANDBOX_CHOICE_BEST_EFFORT] = SANDBOX_BEST_EFFORT,
+                                              [SANDBOX_CHOICE_OFF] = SANDBOX_OFF};
+    s->sandbox = s->config.sandbox_is_default ? SANDBOX_REQUIRED : modes[s->config.sandbox];
+    if (s->sandbox == SANDBOX_OFF) {
+        buf_append_text(&s->notes, "GOPIE_DS_SANDBOX=off: SQL runs with all the rights of this process\n");
+        return;
+    }
+    _cleanup_buf_ struct buf answer;
+    buf_init(&answer, 64 * 1024);
+    struct error e;
+    if (machine_ask_worker(s->worker_program, "--check-sandbox", NULL, ASK_TIMEOUT_MS, &answer, &e))
+        return;
+    if (s->config.sandbox_is_default) {
+        s->sandbox = SANDBOX_BEST_EFFORT;
+        buf_printf(&s->notes, "this machine cannot have the whole sandbox, workers use what there is:\n%s\n", e.message);
+    } else if (s->sandbox == SANDBOX_BEST_EFFORT) {
+        buf_printf(&s->notes, "GOPIE_DS_SANDBOX=best-effort: parts are missing:\n%s\n", e.message);
+    } else {
+        buf_printf(problems, "GOPIE_DS_SANDBOX: required, but this machine cannot have all of it:\n%s\n", e.message);
+    }
+}
+
+/* The worker does not share our current directory. */
+static void make_source_absolute(struct settings *s, struct buf *problems)
+{
+    char **path = &s->config.duckdb_path, *absolute, *directory;
+    if (**path == '/' || **path == '\0')
+        return;
+    directory = getcwd(NULL, 0);
+    if (!directory || asprintf(&absolute, "%s/%s", directory, *path) < 0) {
+        buf_append_text(problems, "GOPIE_DS_DUCKDB_PATH: the current directory cannot be told\n");
+    } else {
+        free(*path);
+        *path = absolute;
+    }
+    free(directory);
+}
+
+static void choose_host(struct settings *s)
+{
+    const char *host = s->config.server_host;
+    s->host = *host ? host : s->config.job_store == JOB_STORE_POSTGRES ? "" : "127.0.0.1";
+    if ((!strcmp(s->host, "localhost") || !strncmp(s->host, "127.", 4)) && machine_is_container())
+        buf_printf(&s->notes,
+                   "GOPIE_DS_SERVER_HOST is %s, and this looks like a container: nobody outside of it can connect; 0.0.0.0 is "
+                   "every address\n",
+                   s->host);
+}
+
+static void choose_sizes(struct settings *s, struct buf *problems)
+{
+    const struct config *c = &s->config;
+    s->worker_memory = c->worker_memory ? c->worker_memory : machine_memory() / 10 * 6 / c->queue_workers;
+    if (s->worker_memory < MIN_WORKER_MEMORY) {
+        s->worker_memory = MIN_WORKER_MEMORY;
+        buf_printf(&s->notes, "%" PRIu64 " workers do not fit into this machine's memory; each has the least, 64 MiB\n",
+                   c->queue_workers);
+    }
+    unsigned cores = machine_cores();
+    s->worker_threads = c->worker_threads ? (unsigned)c->worker_threads
+                        : cores < MAX_DEFAULT_THREADS ? cores
+                                                      : MAX_DEFAULT_THREADS;
+    uint64_t fds = machine_raise_descriptors(), reserved = RESERVED_FDS + FDS_A_WORKER * c->queue_workers;
+    if (fds <= reserved) {
+        buf_printf(problems, "GOPIE_DS_QUEUE_WORKERS: %" PRIu64 ": the limit of open files (%" PRIu64 ") is too low for so many\n",
+                   c->queue_workers, fds);
+        return;
+    }
+    uint64_t room = fds - reserved;
+    s->max_connections = (unsigned)(c->max_connections < room ? c->max_connections : room);
+    if (s->max_connections < c->max_connections)
+        buf_printf(&s->notes, "the limit of open files (%" PRIu64 ") leaves room for %u connections\n", fds, s->max_connections);
+}
+
+bool settings_load(struct settings *ret, struct buf *problems)
+{
+    struct settings s = {0};
+    struct error e;
+    buf_init(&s.notes, 64 * 1024);
+    if (!config_load(&s.config, CONFIG_FILE, environ, problems, &s.notes)) {
+        buf_release(&s.notes);
+        return false;
+    }
+    refuse_services(&s.config, problems);
+    choose_user(&s, problems);
+    make_source_absolute(&s, problems);
+    choose_host(&s);
+    choose_sizes(&s, problems);
+    s.worker_program = machine_worker_program(&e);
+    if (s.worker_program)
+        choose_sandbox(&s, problems);
+    else
+        buf_printf(problems, "%s\n", e.message);
+    if (problems->len > 0 || problems->failed) {
+        settings_release(&s);
+        return false;
+    }
+    *ret = s;
+    return true;
+}
+
+void settings_release(struct settings *s)
+{
+    config_release(&s->config);
+    free(s->worker_program);
+    buf_release(&s->notes);
+    *s = (struct settings){0};
+}

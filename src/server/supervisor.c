@@ -1,0 +1,230 @@
+#include "server/supervisor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/digest.h"
+#include "base/log.h"
+#include "base/utf8.h"
+
+#define LOG_LIMIT (64 * 1024)    /* bytes of a worker's stderr that are looked at; the rest is read and dropped */
+#define MESSAGES_AT_ONCE 64      /* then the loop's other work has its turn */
+#define LAST_WORDS 512
+
+struct worker_process {
+    struct worker_process_options options;
+    char job[UUID_SIZE];
+    pid_t pid;
+    int pidfd, socket, log;
+    struct event *exit_event, *socket_event, *log_event;
+    size_t logged;
+    char last_words[LAST_WORDS];
+    bool killed;
+};
+
+static void free_process(struct worker_process *w)
+{
+    struct event *events[] = {w->exit_event, w->socket_event, w->log_event};
+    for (size_t i = 0; i < ARRAY_SIZE(events); i++)
+        if (events[i])
+            event_free(events[i]);
+    cleanup_close(&w->pidfd);
+    cleanup_close(&w->socket);
+    cleanup_close(&w->log);
+    free(w);
+}
+
+void worker_process_kill(struct worker_process *w)
+{
+    w->killed = true;
+    pidfd_send_signal(w->pidfd, SIGKILL, NULL, 0); /* never another process that got the number */
+}
+
+void worker_process_send(struct worker_process *w, enum link_type type, uint32_t buffer)
+{
+    struct link_message m = {.type = type, .buffer = buffer};
+    struct error e;
+    enum link_result result = link_send(w->socket, &m, NULL, 0, &e);
+    if (result == LINK_AGAIN || result == LINK_BROKEN)
+        worker_process_kill(w);
+}
+
+/* Delivers what is there, at most `limit` messages. False: nothing more will come. */
+static bool deliver(struct worker_process *w, unsigned limit)
+{
+    struct link_message m;
+    struct error e;
+    for (unsigned i = 0; i < limit; i++) {
+        switch (link_receive(w->socket, &m, NULL, &e)) {
+        case LINK_OK:
+            w->options.events->message(w->options.context, &m);
+            break;
+        case LINK_AGAIN:
+            return true;
+        case LINK_BROKEN:
+            log_job(LOG_LEVEL_ERROR, w->job, "the worker broke the protocol: %s", e.message);
+            worker_process_kill(w);
+            return false;
+        case LINK_CLOSED:
+            return false;
+        }
+    }
+    return true;
+}
+
+static void on_socket(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct worker_process *w = arg;
+    if (!deliver(w, MESSAGES_AT_ONCE))
+        event_del(w->socket_event);
+}
+
+/* What a worker prints is other people's SQL at work: kept for the log at `debug`, its last words for the tale of a death. */
+static void on_log(evutil_socket_t fd, short what, void *arg)
+{
+    (void)what;
+    struct worker_process *w = arg;
+    char text[4096];
+    ssize_t n = read(fd, text, sizeof text - 1);
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+        event_del(w->log_event);
+    if (n <= 0 || w->logged >= LOG_LIMIT)
+        return;
+    w->logged += (size_t)n;
+    while (n > 0 && text[n - 1] == '\n')
+        n--;
+    text[n] = '\0';
+    utf8_scrub(text, (size_t)n);
+    log_job(LOG_LEVEL_DEBUG, w->job, "worker: %s", text);
+    size_t from = (size_t)n >= LAST_WORDS ? (size_t)n - LAST_WORDS + 1 : 0;
+    memcpy(w->last_words, text + from, (size_t)n - from + 1);
+    utf8_scrub(w->last_words, (size_t)n - from); /* the cut may be inside a character */
+}
+
+static void on_exit_event(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct worker_process *w = arg;
+    int status;
+    if (waitpid(w->pid, &status, WNOHANG) != w->pid)
+        return;
+    char how[128];
+    if (WIFSIGNALED(status))
+        snprintf(how, sizeof how, "signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+    else
+        snprintf(how, sizeof how, "exit status %d", WEXITSTATUS(status));
+    event_del(w->exit_event);
+    deliver(w, UINT32_MAX);
+    on_log(w->log, EV_READ, w);
+    if ((WIFSIGNALED(status) || WEXITSTATUS(status) != 0) && !w->killed)
+        log_job(LOG_LEVEL_WARN, w->job, "worker %d ended by %s%s%s", (int)w->pid, how, *w->last_words ? ": " : "", w->last_words);
+    w->options.events->exited(w->options.context, how);
+    free_process(w);
+}
+
+static bool spawn(struct worker_process *w, int child_socket, int child_log, struct error *e)
+{
+    char *const arguments[] = {(char *)"downloads-worker", NULL}, *const environment[] = {NULL};
+    sigset_t none, all;
+    sigemptyset(&none);
+    sigfillset(&all);
+    posix_spawnattr_t attributes;
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_init(&attributes);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setsigdefault(&attributes, &all);
+    /* The log first: its number here may be 3. */
+    int failed = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    failed = failed ? failed : posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+    failed = failed ? failed : posix_spawn_file_actions_adddup2(&actions, child_log, STDERR_FILENO);
+    failed = failed ? failed : posix_spawn_file_actions_adddup2(&actions, child_socket, LINK_WORKER_FD);
+    failed = failed ? failed : posix_spawn_file_actions_addclosefrom_np(&actions, LINK_WORKER_FD + 1);
+    failed = failed ? failed : posix_spawn(&w->pid, w->options.program, &actions, &attributes, arguments, environment);
+    posix_spawn_file_actions_destroy(&actions);
+    posix_spawnattr_destroy(&attributes);
+    return !failed || error_set_errno(e, ERROR_WORKER, failed, "cannot start a worker");
+}
+
+static bool watch(struct worker_process *w, struct error *e)
+{
+    struct event_base *base = w->options.base;
+    w->exit_event = event_new(base, w->pidfd, EV_READ | EV_PERSIST, on_exit_event, w);
+    w->socket_event = event_new(base, w->socket, EV_READ | EV_PERSIST, on_socket, w);
+    w->log_event = event_new(base, w->log, EV_READ | EV_PERSIST, on_log, w);
+    if (!w->exit_event || !w->socket_event || !w->log_event || event_add(w->exit_event, NULL) < 0 ||
+        event_add(w->socket_event, NULL) < 0 || event_add(w->log_event, NULL) < 0)
+        return error_set(e, ERROR_INTERNAL, "out of memory");
+    return true;
+}
+
+/* Everything behind the spawn; on failure the process is to be killed. */
+static bool give_job(struct worker_process *w, struct error *e)
+{
+    w->pidfd = pidfd_open(w->pid, 0);
+    if (w->pidfd < 0)
+        return error_set_errno(e, ERROR_INTERNAL, errno, "cannot watch a worker");
+    struct link_message start = {.type = LINK_START};
+    int fds[] = {w->options.spec_fd, w->options.parts_fd};
+    enum link_result sent = link_send(w->socket, &start, fds, 2, e);
+    if (sent == LINK_BROKEN)
+        return false;
+    if (sent != LINK_OK)
+        return error_set(e, ERROR_WORKER, "the worker ended before it had its job");
+    return watch(w, e);
+}
+
+struct worker_process *worker_process_start(const struct worker_process_options *options, struct error *e)
+{
+    _cleanup_close_ int child_socket = -1, child_log = -1;
+    struct worker_process *w = calloc(1, sizeof *w);
+    if (!w) {
+        error_set(e, ERROR_INTERNAL, "out of memory");
+        return NULL;
+    }
+    w->options = *options;
+    w->pidfd = w->socket = w->log = -1;
+    snprintf(w->job, sizeof w->job, "%s", options->job);
+
+    int sockets[2], pipe_fds[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0) {
+        error_set_errno(e, ERROR_INTERNAL, errno, "cannot make a socket pair");
+        free_process(w);
+        return NULL;
+    }
+    w->socket = sockets[0];
+    child_socket = sockets[1];
+    /* Our ends do not block, whatever the worker does with its own. */
+    if (pipe2(pipe_fds, O_CLOEXEC) < 0 || fcntl(w->socket, F_SETFL, O_NONBLOCK) < 0) {
+        error_set_errno(e, ERROR_INTERNAL, errno, "cannot make a pipe");
+        free_process(w);
+        return NULL;
+    }
+    w->log = pipe_fds[0];
+    child_log = pipe_fds[1];
+    fcntl(w->log, F_SETFL, O_NONBLOCK);
+
+    if (!spawn(w, child_socket, child_log, e)) {
+        free_process(w);
+        return NULL;
+    }
+    if (!give_job(w, e)) {
+        kill(w->pid, SIGKILL);
+        waitpid(w->pid, NULL, 0);
+        free_process(w);
+        return NULL;
+    }
+    return w;
+}

@@ -1,0 +1,41 @@
+/* Worker processes: starting one, its messages, its end. One process serves one job.
+ *
+ * A worker is started by exec with an empty environment, a process group of its own and four descriptors: 0 and 1 are /dev/null, 2 is a
+ * pipe of which we keep what is worth logging, 3 is the message socket (link/message.h). All calls and all events are on the event loop. */
+#ifndef SERVER_SUPERVISOR_H
+#define SERVER_SUPERVISOR_H
+
+#include <event2/event.h>
+
+#include "link/message.h"
+
+struct worker_process;
+
+struct worker_process_events {
+    /* A message of right shape; whether it makes sense is the receiver's to check. */
+    void (*message)(void *context, const struct link_message *m);
+
+    /* The process has ended and its messages have all been delivered. `how` is for people: "exit status 1", "signal 11 (Segmentation
+     * fault)". The last event: the process is freed when it returns. */
+    void (*exited)(void *context, const char *how);
+};
+
+struct worker_process_options {
+    struct event_base *base;
+    const char *program; /* path of downloads-worker */
+    const char *job;     /* download id, for the log; copied */
+    int spec_fd, parts_fd; /* go with START; stay the caller's */
+    const struct worker_process_events *events;
+    void *context;
+};
+
+/* Starts a process and gives it its job. NULL: `e` says why, nothing is left. */
+struct worker_process *worker_process_start(const struct worker_process_options *options, struct error *e);
+
+/* FREE or CANCEL. A worker that does not take its messages is killed. */
+void worker_process_send(struct worker_process *w, enum link_type type, uint32_t buffer);
+
+/* SIGKILL; `exited` follows. */
+void worker_process_kill(struct worker_process *w);
+
+#endif
