@@ -1,0 +1,131 @@
+"""A downloads-server for a benchmark: started in a directory of its own, on a free port, stopped by its process id."""
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BUILD = os.environ.get("BUILD", os.path.join(ROOT, "build"))
+IDENTITY = {"x-user-id": "bench", "x-organization-id": "bench"}
+
+
+class Service:
+    def __init__(self, source, **variables):
+        self.directory = tempfile.TemporaryDirectory(prefix="downloads-bench-")
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("GOPIE_DS_")}
+        environment |= {"GOPIE_DS_SERVER_PORT": "0", "GOPIE_DS_DUCKDB_PATH": source}
+        environment |= {"GOPIE_DS_" + k: str(v) for k, v in variables.items()}
+        self.environment = environment
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen([os.path.join(BUILD, "downloads-server")], cwd=self.directory.name,
+                                        env=self.environment, stderr=subprocess.PIPE, text=True)
+        for line in self.process.stderr:
+            found = re.search(r"listens on (\S+):(\d+)", line)
+            if found:
+                self.port = int(found.group(2))
+                break
+        else:
+            raise SystemExit("the server did not start")
+        threading.Thread(target=self.process.stderr.read, daemon=True).start()
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def workers(self):
+        with open(f"/proc/{self.pid}/task/{self.pid}/children") as f:
+            return [int(p) for p in f.read().split()]
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(60)
+        self.directory.cleanup()
+        return status
+
+    def connect(self):
+        return socket.create_connection(("127.0.0.1", self.port))
+
+
+def request(method, path, body=b"", **headers):
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}"]
+    lines += [f"{k}: {v}" for k, v in (IDENTITY | headers).items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
+
+
+def download_request(sql):
+    return request("POST", "/downloads", json.dumps({"dataset_id": "bench", "sql": sql, "format": "csv"}).encode())
+
+
+def status_of(pid, *names):
+    """Numbers of /proc/PID/status, in KiB where they are sizes."""
+    with open(f"/proc/{pid}/status") as f:
+        fields = dict(line.split(":", 1) for line in f)
+    return [int(fields[n].split()[0]) for n in names]
+
+
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat") as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Peaks(threading.Thread):
+    """Samples RssAnon (KiB) of a server and of its workers, every 10 ms, until it is told to stop."""
+
+    def __init__(self, service):
+        super().__init__(daemon=True)
+        self.service, self.server, self.worker, self.ending = service, 0, 0, threading.Event()
+        self.start()
+
+    def run(self):
+        while not self.ending.wait(0.01):
+            try:
+                self.server = max(self.server, status_of(self.service.pid, "RssAnon")[0])
+            except (OSError, KeyError):
+                continue
+            for pid in self.service.workers():
+                try:
+                    self.worker = max(self.worker, status_of(pid, "RssAnon")[0])
+                except (OSError, KeyError):
+                    pass
+
+    def stop(self):
+        self.ending.set()
+        self.join()
+
+
+def read_stream(sock):
+    """The bytes of an event stream until the server closes it."""
+    data = b""
+    while chunk := sock.recv(65536):
+        data += chunk
+    return data
+
+
+def median(values):
+    values = sorted(values)
+    return values[len(values) // 2]
+
+
+def percentile(values, p):
+    values = sorted(values)
+    return values[min(len(values) - 1, int(len(values) * p / 100))]
+
+
+def wait_until(condition, seconds, what):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"{what}: not within {seconds} s")
+        time.sleep(0.02)
