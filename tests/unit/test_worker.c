@@ -1,3 +1,4 @@
+/* The worker's pure parts: SQL text, and CSV. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,6 +7,7 @@
 #include <cmocka.h>
 
 #include "worker/csv.h"
+#include "worker/encoder.h"
 #include "worker/sql_text.h"
 
 static void expect_first(const char *sql, const char *first, size_t statements)
@@ -21,12 +23,72 @@ static void a_statement_ends_where_the_engine_says(void **state)
     (void)state;
     expect_first("SELECT 1", "SELECT 1", 1);
     expect_first("SELECT 1; -- done", "SELECT 1", 1);
+    expect_first(";;SELECT 1", "SELECT 1", 1);
     expect_first(" /* a; /* b */ c */ SELECT 1 ;;\n", "SELECT 1", 1);
     expect_first("SELECT ';', \";\"; SELECT 2", "SELECT ';', \";\"", 2);
     expect_first("SELECT 'it''s;'", "SELECT 'it''s;'", 1);
     expect_first("SELECT $$a;b$$, $x$ ; $$ ; $x$;", "SELECT $$a;b$$, $x$ ; $$ ; $x$", 1);
     expect_first("SELECT e'\\';'", "SELECT e'\\';'", 1);
+    expect_first("SELECT e'a'\n'\\';' ; x", "SELECT e'a'\n'\\';'", 2);
+    expect_first("SELECT e'a' -- c\n 'b;\\''", "SELECT e'a' -- c\n 'b;\\''", 1);
+    expect_first("SELECT a$b$;c$b$", "SELECT a$b$", 2); /* a dollar inside a name opens nothing */
+    expect_first("SELECT $1;", "SELECT $1", 1);
+    expect_first("SELECT 1 -- ; not the end\n, 2", "SELECT 1 -- ; not the end\n, 2", 1);
+    expect_first("SELECT ename'x;'", "SELECT ename'x;'", 1);
     assert_int_equal(sql_text_scan(" ; -- nothing", 13).statements, 0);
+    assert_int_equal(sql_text_scan("", 0).statements, 0);
+}
+
+static void text_that_does_not_end_ends_there(void **state)
+{
+    (void)state;
+    const char *const open[] = {"SELECT '", "SELECT \"a;", "SELECT $x$;", "SELECT e'\\", "SELECT e'\\'", "SELECT $",
+                                "SELECT e'"};
+    for (size_t i = 0; i < sizeof open / sizeof *open; i++)
+        expect_first(open[i], open[i], 1);
+    expect_first("SELECT e'a'\n--", "SELECT e'a'", 1);
+    assert_int_equal(sql_text_scan("/* /*", 5).statements, 0);
+}
+
+static void expect_other(const char *sql, const char *expected)
+{
+    struct sql_text t = sql_text_scan(sql, strlen(sql));
+    const char *got = sql_text_other_statement(sql + t.begin, t.keyword_length);
+    if (expected)
+        assert_string_equal(got, expected);
+    else
+        assert_null(got);
+}
+
+static void what_yields_no_rows_is_named(void **state)
+{
+    (void)state;
+    expect_other("insert into t values (1)", "an INSERT");
+    expect_other("/* x */ Pragma database_list", "a PRAGMA");
+    expect_other("SET x=1", "a SET");
+    expect_other("SELECT 1", NULL);
+    expect_other("settings", NULL);
+    expect_other("(SELECT 1)", NULL);
+}
+
+static void expect_refused(const char *json, const char *name)
+{
+    const char *got = sql_text_refused_function(json, strlen(json));
+    if (name)
+        assert_string_equal(got, name);
+    else
+        assert_null(got);
+}
+
+static void functions_that_read_files_are_found(void **state)
+{
+    (void)state;
+    expect_refused("{\"function_name\":\"sum\",\"x\":{\"function_name\":\"READ_TEXT\"}}", "read_text");
+    expect_refused("{\"function_name\":\"enable_logging\"}", "enable_logging");
+    expect_refused("{\"value\":\"\\\"function_name\\\":\\\"read_text\\\"\"}", NULL); /* inside a string */
+    expect_refused("{\"function_name\":\"read_tex\"}", NULL);
+    expect_refused("{\"function_name\":\"read_text", NULL); /* cut off */
+    expect_refused("", NULL);
 }
 
 static void values_are_quoted_as_by_the_engine(void **state)
@@ -40,11 +102,76 @@ static void values_are_quoted_as_by_the_engine(void **state)
         assert_false(csv_needs_quotes(bare[i], strlen(bare[i])));
 }
 
+/* The quick look at eight bytes at a time, against the rule: every byte at every place of every short length. */
+static void every_byte_at_every_place_is_seen(void **state)
+{
+    (void)state;
+    for (size_t length = 1; length <= 20; length++)
+        for (size_t place = 0; place < length; place++)
+            for (int byte = 0; byte < 256; byte++) {
+                char text[20];
+                memset(text, 'x', sizeof text);
+                text[place] = (char)byte;
+                assert_int_equal(csv_needs_quotes(text, length), byte && strchr("\n\r,\"#", byte));
+            }
+}
+
+static struct text_value value(const char *text)
+{
+    struct text_value v = {.length = (uint32_t)strlen(text)};
+    if (v.length <= TEXT_INLINE_MAX)
+        memcpy(v.inlined, text, v.length);
+    else
+        v.outside.pointer = text;
+    return v;
+}
+
+static bool keep_part(void *context, uint32_t index, size_t length, struct error *e)
+{
+    (void)index;
+    (void)e;
+    *(size_t *)context = length;
+    return true;
+}
+
+static void rows_become_lines(void **state)
+{
+    (void)state;
+    struct error e = {0};
+    size_t length = 0;
+    uint8_t digest[SHA256_BYTES];
+    struct output o;
+    struct parts *parts = parts_new(2, 4096, &e);
+    assert_true(output_init(&o, parts, keep_part, &length, &e));
+    const char *const names[] = {"plain", "say \"hi\""};
+    const struct text_value left[] = {value("twelve bytes"), value("thirteen byte"), value(""), value("a\"b")};
+    const struct text_value right[] = {value("1"), value("with \"quotes\", long"), value("x"), value("#")};
+    const uint64_t not_third = ~4ull;
+    const struct text_column columns[] = {{.values = left}, {.values = right, .validity = &not_third}};
+    const struct text_chunk chunk = {.rows = 4, .column_count = 2, .columns = columns};
+    static const char expected[] = "plain,\"say \"\"hi\"\"\"\n"
+                                   "twelve bytes,1\n"
+                                   "thirteen byte,\"with \"\"quotes\"\", long\"\n"
+                                   "\"\",\n"
+                                   "\"a\"\"b\",\"#\"\n";
+    assert_true(csv_encoder.begin(&o, names, 2, &e) && csv_encoder.chunk(&o, &chunk, &e) && csv_encoder.end(&o, &e));
+    assert_true(output_finish(&o, digest, &e));
+    assert_int_equal(length, sizeof expected - 1);
+    assert_memory_equal(parts_buffer(parts, 0), expected, length);
+    output_release(&o);
+    parts_free(parts);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_statement_ends_where_the_engine_says),
+        cmocka_unit_test(text_that_does_not_end_ends_there),
+        cmocka_unit_test(what_yields_no_rows_is_named),
+        cmocka_unit_test(functions_that_read_files_are_found),
         cmocka_unit_test(values_are_quoted_as_by_the_engine),
+        cmocka_unit_test(every_byte_at_every_place_is_seen),
+        cmocka_unit_test(rows_become_lines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,213 @@
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "base/buf.h"
+#include "worker/output.h"
+
+#define PART_SIZE 64
+#define PART_COUNT 2
+
+/* Plays the server: a thread that takes announced parts out of a pipe, keeps their bytes, and frees the buffers. */
+struct taker {
+    struct parts *parts;
+    struct output output;
+    struct buf taken;
+    size_t part_count, last_length;
+    bool short_part_before_last;
+    int pipe[2];
+    pthread_t thread;
+};
+
+struct announced {
+    uint32_t index;
+    size_t length;
+};
+
+static bool announce(void *context, uint32_t index, size_t length, struct error *e)
+{
+    struct taker *t = context;
+    const struct announced a = {index, length};
+    return write(t->pipe[1], &a, sizeof a) == sizeof a || error_set(e, ERROR_WORKER, "the pipe is closed");
+}
+
+static void *take(void *context)
+{
+    struct taker *t = context;
+    struct announced a;
+    while (read(t->pipe[0], &a, sizeof a) == sizeof a) {
+        t->short_part_before_last = t->short_part_before_last || (t->part_count > 0 && t->last_length != PART_SIZE);
+        t->part_count++;
+        t->last_length = a.length;
+        buf_append(&t->taken, parts_buffer(t->parts, a.index), a.length);
+        memset(parts_buffer(t->parts, a.index), '!', PART_SIZE); /* what is freed is not the file's any more */
+        if (!output_free_buffer(&t->output, a.index))
+            t->short_part_before_last = true;
+    }
+    return NULL;
+}
+
+static void taker_init(struct taker *t)
+{
+    struct error e = {0};
+    *t = (struct taker){.parts = parts_new(PART_COUNT, PART_SIZE, &e)};
+    assert_non_null(t->parts);
+    buf_init(&t->taken, 1 << 20);
+    assert_int_equal(pipe(t->pipe), 0);
+    assert_true(output_init(&t->output, t->parts, announce, t, &e));
+}
+
+static void taker_start(struct taker *t)
+{
+    assert_int_equal(pthread_create(&t->thread, NULL, take, t), 0);
+}
+
+static void taker_join(struct taker *t)
+{
+    close(t->pipe[1]);
+    pthread_join(t->thread, NULL);
+    close(t->pipe[0]);
+}
+
+static void taker_release(struct taker *t)
+{
+    output_release(&t->output);
+    parts_free(t->parts);
+    buf_release(&t->taken);
+}
+
+static void bytes_arrive_whole_in_full_parts(void **state)
+{
+    (void)state;
+    struct taker t;
+    struct error e = {0};
+    struct buf written;
+    uint8_t digest[SHA256_BYTES], expected[SHA256_BYTES];
+    taker_init(&t);
+    taker_start(&t);
+    buf_init(&written, 1 << 20);
+    for (size_t i = 0; i < 500; i++) {
+        char text[300];
+        size_t length = i % 7 == 0 ? 3 * PART_SIZE + i % 50 : i % 40;
+        memset(text, (int)('a' + i % 26), sizeof text);
+        buf_append(&written, text, length);
+        assert_true(output_write(&t.output, text, length, &e));
+        buf_append(&written, "\n", 1);
+        assert_true(output_write_byte(&t.output, '\n', &e));
+        uint8_t *room = output_reserve(&t.output, 8);
+        if (room) { /* reserved more than is committed */
+            memcpy(room, "12345678", 8);
+            output_commit(&t.output, 3);
+            buf_append(&written, "123", 3);
+        }
+        assert_int_equal(output_bytes(&t.output), written.len);
+    }
+    assert_true(output_finish(&t.output, digest, &e));
+    taker_join(&t);
+    assert_int_equal(t.taken.len, written.len);
+    assert_memory_equal(t.taken.data, written.data, written.len);
+    assert_false(t.short_part_before_last);
+    assert_int_equal(t.part_count, (written.len + PART_SIZE - 1) / PART_SIZE);
+    struct sha256 *h = sha256_new();
+    sha256_update(h, written.data, written.len);
+    sha256_final(h, expected);
+    sha256_free(h);
+    assert_memory_equal(digest, expected, sizeof digest);
+    buf_release(&written);
+    taker_release(&t);
+}
+
+static void a_file_of_whole_parts_has_no_empty_one(void **state)
+{
+    (void)state;
+    struct taker t;
+    struct error e = {0};
+    uint8_t digest[SHA256_BYTES];
+    char full[2 * PART_SIZE];
+    memset(full, 'x', sizeof full);
+    taker_init(&t);
+    taker_start(&t);
+    assert_true(output_write(&t.output, full, sizeof full, &e));
+    assert_true(output_finish(&t.output, digest, &e));
+    taker_join(&t);
+    assert_int_equal(t.part_count, 2);
+    assert_int_equal(t.last_length, PART_SIZE);
+    taker_release(&t);
+}
+
+static void *cancel(void *context)
+{
+    output_cancel(context);
+    return NULL;
+}
+
+/* Nobody frees a buffer: the writer waits in the third part until it is cancelled. */
+static void a_writer_that_waits_is_cancelled(void **state)
+{
+    (void)state;
+    struct taker t;
+    struct error e = {0};
+    pthread_t thread;
+    char data[3 * PART_SIZE];
+    memset(data, 'x', sizeof data);
+    taker_init(&t);
+    assert_true(output_write(&t.output, data, PART_COUNT * PART_SIZE, &e));
+    assert_int_equal(pthread_create(&thread, NULL, cancel, &t.output), 0);
+    assert_false(output_write(&t.output, data, PART_SIZE, &e));
+    assert_int_equal(e.code, ERROR_CANCELLED);
+    pthread_join(thread, NULL);
+    close(t.pipe[0]);
+    close(t.pipe[1]);
+    taker_release(&t);
+}
+
+static void only_what_is_away_can_be_freed(void **state)
+{
+    (void)state;
+    struct taker t;
+    struct error e = {0};
+    char data[PART_SIZE + 1] = {0};
+    taker_init(&t);
+    assert_false(output_free_buffer(&t.output, 0));          /* never handed over */
+    assert_false(output_free_buffer(&t.output, PART_COUNT)); /* no such buffer */
+    assert_true(output_write(&t.output, data, sizeof data, &e));
+    assert_true(output_free_buffer(&t.output, 0));
+    assert_false(output_free_buffer(&t.output, 0)); /* twice */
+    assert_false(output_free_buffer(&t.output, 1)); /* being filled */
+    close(t.pipe[0]);
+    close(t.pipe[1]);
+    taker_release(&t);
+}
+
+static void an_announcement_that_fails_is_told(void **state)
+{
+    (void)state;
+    struct taker t;
+    struct error e = {0};
+    uint8_t digest[SHA256_BYTES];
+    taker_init(&t);
+    close(t.pipe[1]);
+    t.pipe[1] = -1;
+    assert_true(output_write(&t.output, "x", 1, &e));
+    assert_false(output_finish(&t.output, digest, &e));
+    assert_int_equal(e.code, ERROR_WORKER);
+    close(t.pipe[0]);
+    taker_release(&t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bytes_arrive_whole_in_full_parts),
+        cmocka_unit_test(a_file_of_whole_parts_has_no_empty_one),
+        cmocka_unit_test(a_writer_that_waits_is_cancelled),
+        cmocka_unit_test(only_what_is_away_can_be_freed),
+        cmocka_unit_test(an_announcement_that_fails_is_told),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,189 @@
+"""The worker program as a process: what it does with odd, large, slow and cancelled jobs."""
+import hashlib
+import os
+import subprocess
+
+import pytest
+
+from worker import DUCKDB_RUN, WORKER, make_source, run_job
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    path = tmp_path_factory.mktemp("source") / "main.duckdb"
+    return make_source(path, "CREATE TABLE t AS SELECT i AS id, 'name ' || i AS name FROM range(3000000) r(i)")
+
+
+def test_rows_bytes_and_hash(source, tmp_path):
+    job = run_job(source, "FROM t", tmp_path)
+    expected = tmp_path / "expected.csv"
+    make_source(tmp_path / "other.duckdb", f"ATTACH '{source}' AS s (READ_ONLY)", f"COPY s.t TO '{expected}' (FORMAT csv)")
+    assert job.done and job.broken == ""
+    assert job.rows == 3000000 and job.bytes == len(job.data)
+    assert job.data == expected.read_bytes()
+    assert job.sha256 == hashlib.sha256(job.data).hexdigest()
+    assert job.spill_left == 0
+
+
+def test_forms_of_a_query(source, tmp_path):
+    for sql, data in {
+        "VALUES (1, 'a')": b"col0,col1\n1,a\n",
+        "WITH x AS (SELECT 1 AS a) FROM x;": b"a\n1\n",
+        "FROM t LIMIT 1 -- done": b"id,name\n0,name 0\n",
+        "SHOW TABLES": b"name\nt\n",
+        "DESCRIBE t": b"column_name,column_type,null,key,default,extra\nid,BIGINT,YES,,,\nname,VARCHAR,YES,,,\n",
+        "PIVOT (SELECT 1 AS k, 'a' AS c) ON c IN ('a', 'b') USING count(*)": b"k,a,b\n1,1,0\n",
+        "SELECT 1 AS x WHERE false": b"x\n",
+        "SELECT NULL AS x": b"x\n\n",
+        "(SELECT 1 AS x)": b"x\n1\n",
+    }.items():
+        job = run_job(source, sql, tmp_path)
+        assert job.done, (sql, job.message)
+        assert job.data == data
+    assert run_job(source, "SUMMARIZE t", tmp_path).rows == 2
+
+
+def test_errors_are_the_engines_and_point_at_the_line(source, tmp_path):
+    job = run_job(source, "SELECT nosuch\nFROM t", tmp_path)
+    assert job.code == "query_failed" and "nosuch" in job.message and "LINE 1: SELECT nosuch" in job.message
+    job = run_job(source, "SELECT 1,\n  CAST(name AS INT) FROM t", tmp_path)
+    assert job.code == "query_failed" and "LINE 2:   CAST(name AS INT)" in job.message and "#1" not in job.message
+    job = run_job(source, "SELEC 1", tmp_path)
+    assert job.code == "query_failed" and "syntax error" in job.message
+
+
+def test_an_error_on_the_last_row(source, tmp_path):
+    job = run_job(source, "SELECT CASE WHEN id = 2999999 THEN error('the last one') ELSE id END FROM t", tmp_path)
+    assert not job.done and job.broken == "" and job.bytes > 0
+    assert job.code == "query_failed" and "the last one" in job.message
+    assert "Attempting to execute" not in job.message
+
+
+def test_wide_long_and_large(source, tmp_path):
+    columns = ", ".join(f"{i} AS c{i}" for i in range(1600))
+    job = run_job(source, f"SELECT {columns} FROM range(3)", tmp_path)
+    assert job.done and job.rows == 3 and job.data.split(b"\n")[1] == b",".join(b"%d" % i for i in range(1600))
+
+    job = run_job(source, "SELECT repeat('0123456789abcdef', 1048576) AS s, i FROM range(3) r(i)", tmp_path)
+    assert job.done and job.data == b"s,i\n" + b"".join(b"0123456789abcdef" * 1048576 + b",%d\n" % i for i in range(3))
+
+    comment = "-- " + "x" * (4 * 1024 * 1024 - 100) + "\nSELECT 1 AS x"
+    assert run_job(source, comment, tmp_path).data == b"x\n1\n"
+    text = "y" * (4 * 1024 * 1024 - 100)
+    assert run_job(source, f"SELECT length('{text}') AS n", tmp_path).data == b"n\n%d\n" % len(text)
+
+
+@pytest.mark.parametrize("size", [1, 7, 4096])
+def test_parts_of_any_size(source, size, tmp_path):
+    job = run_job(source, "FROM t LIMIT 500", tmp_path, part_size=size, parts=2)
+    assert job.done and job.broken == "" and job.parts == -(-job.bytes // size)
+
+
+def test_spilling_and_its_limit(source, tmp_path):
+    sql = "SELECT * FROM t ORDER BY hash(id)"
+    job = run_job(source, sql, tmp_path, memory="32MiB", threads=1)
+    assert job.done and job.rows == 3000000 and job.spill_left == 0
+    job = run_job(source, sql, tmp_path, memory="32MiB", threads=1, spill="1MiB")
+    assert job.code == "spill_limit" and job.broken == ""
+
+
+@pytest.mark.parametrize(
+    "sql,after",
+    [
+        ("FROM t", 0),  # with START
+        ("SELECT a.* FROM t a, t b", 4 << 20),  # in mid-stream
+        ("SELECT count(*) FROM t a, t b WHERE a.name > b.name", 0),  # before the first row
+    ],
+)
+def test_cancel(source, sql, after, tmp_path):
+    job = run_job(source, sql, tmp_path, cancel_after=after)
+    assert not job.done and job.broken == "" and job.code == "cancelled"
+    assert job.cancel_ms < 1000
+
+
+def test_cancel_while_no_buffer_is_free(source, tmp_path):
+    job = run_job(source, "SELECT a.* FROM t a, t b", tmp_path, cancel_after=1 << 20, slow=100, part_size="1MiB", parts=2)
+    assert job.code == "cancelled" and job.cancel_ms < 1000
+
+
+def test_a_killed_worker_is_seen(source, tmp_path):
+    job = run_job(source, "SELECT a.* FROM t a, t b", tmp_path, kill_after=1)
+    assert job.signal == 9 and not job.done
+
+
+def test_progress(source, tmp_path):
+    job = run_job(source, "FROM t", tmp_path, slow=100, part_size="1MiB")
+    assert job.done and job.progress >= 3 and 0 < job.percent <= 100
+
+
+def test_a_writer_holds_the_file(source, tmp_path):
+    path = make_source(tmp_path / "busy.duckdb", "CREATE TABLE t AS SELECT 1 AS x")
+    writer = subprocess.Popen([DUCKDB_RUN, "--hold", path, "INSERT INTO t VALUES (2)"], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE)
+    assert writer.stdout.readline() == b"ready\n"
+    job = run_job(path, "FROM t", tmp_path, source_wait=300)
+    assert job.code == "source_unavailable" and job.message == "the database is in use by a writer"
+    assert job.wall_s >= 0.3
+    job = run_job(path, "FROM t", tmp_path, source_wait=60000, cancel_after=0)
+    assert job.code == "cancelled" and job.cancel_ms < 1000
+    writer.communicate()
+    assert run_job(path, "FROM t", tmp_path).data == b"x\n1\n2\n"
+
+
+def test_a_write_ahead_log_is_read(tmp_path):
+    """A writer that died leaves its log: what it committed is there."""
+    path = make_source(tmp_path / "wal.duckdb", "CREATE TABLE t AS SELECT 1 AS x")
+    writer = subprocess.Popen([DUCKDB_RUN, "--hold", path, "PRAGMA disable_checkpoint_on_shutdown",
+                               "SET wal_autocheckpoint='1GB'", "INSERT INTO t VALUES (2)"],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert writer.stdout.readline() == b"ready\n"
+    writer.kill()
+    writer.wait()
+    assert os.path.exists(f"{path}.wal")
+    users = [{}] + ([{"uid": 65534, "gid": 65534}] if os.geteuid() == 0 else [])
+    for user in users:
+        job = run_job(path, "FROM t", tmp_path, **user)
+        assert job.data == b"x\n1\n2\n", job.message
+
+
+def test_sources_that_do_not_open(source, tmp_path):
+    not_a_database = tmp_path / "text.duckdb"
+    not_a_database.write_text("hello " * 1000)
+    for path in (tmp_path / "missing.duckdb", not_a_database, tmp_path, "/dev/zero"):
+        job = run_job(path, "SELECT 1", tmp_path)
+        assert job.code == "source_unavailable" and job.broken == ""
+        assert str(tmp_path) not in job.message and "/dev" not in job.message
+
+
+def test_names_of_sources(source, tmp_path):
+    for name in ("with space.duckdb", "quote'd.db", "md:x.duckdb", ":memory:", "no-suffix", "ü.duckdb"):
+        path = tmp_path / name
+        os.link(source, path)
+        assert run_job(path, "SELECT count(*) AS n FROM t", tmp_path).data == b"n\n3000000\n", name
+
+
+def test_an_unknown_format(source, tmp_path):
+    job = run_job(source, "SELECT 1", tmp_path, format="docx")
+    assert job.code == "invalid_request" and "docx" in job.message
+
+
+@pytest.mark.parametrize("mode", ["required", "best-effort", "off"])
+def test_modes_of_the_sandbox(source, mode, tmp_path):
+    job = run_job(source, "SELECT 1 AS x", tmp_path, sandbox=mode)
+    assert job.data == b"x\n1\n" and (job.boxed or mode == "off")
+
+
+def worker(*arguments):
+    return subprocess.run([WORKER, *arguments], capture_output=True, text=True)
+
+
+def test_by_hand(source, tmp_path):
+    assert worker().returncode == 2 and "downloads-server" in worker().stderr
+    assert worker("--version").stdout.startswith("downloads-worker ")
+    assert "--check-sandbox" in worker("--help").stdout
+    assert worker("--nonsense").returncode == 2
+    assert worker("--check-source", str(source)).stdout == "ok\n"
+    missing = worker("--check-source", str(tmp_path / "missing.duckdb"))
+    assert missing.returncode == 1 and missing.stdout
+    sandbox = worker("--check-sandbox")
+    assert sandbox.returncode in (0, 1) and "landlock" in sandbox.stdout and "seccomp" in sandbox.stdout
