@@ -188,14 +188,14 @@ void job_append_json(struct buf *out, const struct job *j, size_t max_line)
         return;
     }
     size_t length = strlen(j->sql), keep = length;
-    size_t fixed = head.len + strlen("\"\"") + rest.len;
+    size_t fixed = head.len + strlen("\"\"") + rest.len + (j->sql_cut ? strlen(mark) : 0);
     if (max_line && escaped_prefix(j->sql, length, max_line > fixed ? max_line - fixed : 0) < length) {
         fixed += strlen(mark);
         keep = escaped_prefix(j->sql, length, max_line > fixed ? max_line - fixed : 0);
     }
     buf_append(out, head.data, head.len);
     append_text(out, j->sql, keep);
-    if (keep < length)
+    if (keep < length || j->sql_cut)
         buf_append_text(out, mark);
     buf_append(out, rest.data, rest.len);
 }

@@ -21,6 +21,9 @@
 
 #include "job/job.h"
 
+/* Characters of `sql` in the records of a list: a hundred of 4 MiB each would be too much for a page. */
+#define JOB_LIST_SQL_MAX 65536
+
 /* A list of records; free with job_list_release(). */
 struct job_list {
     struct job *jobs;

@@ -93,6 +93,7 @@ static bool read_job(struct sqlite3_stmt *st, struct job *ret, struct error *e)
     j.bytes = (uint64_t)sqlite_row_integer(st, 17);
     j.percent = sqlite_row_is_null(st, 18) ? -1 : sqlite_row_real(st, 18);
     snprintf(j.sha256, sizeof j.sha256, "%s", sha256 ? sha256 : "");
+    j.sql_cut = sqlite_row_integer(st, 20);
     *ret = j;
     j = (struct job){0};
     return true;
@@ -371,7 +372,8 @@ static bool sqlite_list(struct job_store *store, const char *org_id, const char 
     struct sqlite_db *db = db_of(store);
     _cleanup_(job_list_release) struct job_list list = {0};
     _cleanup_statement_ struct sqlite3_stmt *st =
-        START(db, LIST_JOBS, e, TEXT(org_id), TEXT(user_id), INTEGER(limit), INTEGER(offset));
+        START(db, LIST_JOBS, e, TEXT(org_id), TEXT(user_id), INTEGER(limit), INTEGER(offset),
+              INTEGER(JOB_LIST_SQL_MAX));
     if (!st)
         return false;
     for (;;) {

@@ -468,6 +468,34 @@ static void long_lists_are_whole(void **state)
     job_list_release(&list);
 }
 
+static void lists_hold_the_beginning_of_long_sql(void **state)
+{
+    struct job_store *s = *state;
+    struct error e = {0};
+    /* Characters, not bytes: "é" has two. */
+    char *sql = malloc(2 * JOB_LIST_SQL_MAX + 2);
+    assert_non_null(sql);
+    for (size_t i = 0; i < JOB_LIST_SQL_MAX; i++)
+        memcpy(sql + 2 * i, "é", 2);
+    for (size_t longer = 0; longer < 2; longer++) {
+        memcpy(sql + 2 * JOB_LIST_SQL_MAX, longer ? "x" : "", longer ? 2 : 1);
+        struct job_request r = {"user", "org", "dataset", sql, "csv"};
+        struct job made = {0};
+        assert_true(CALL(s, &e, s->api->create(s, &r, 1000, &made, &e)));
+        struct job_list list = {0};
+        assert_true(s->api->list(s, "org", "user", 1, 0, &list, &e));
+        assert_int_equal(strlen(list.jobs[0].sql), 2 * JOB_LIST_SQL_MAX);
+        assert_int_equal(list.jobs[0].sql_cut, longer);
+        struct job whole = get(s, "org", made.id);
+        assert_string_equal(whole.sql, sql);
+        assert_false(whole.sql_cut);
+        job_release(&whole);
+        job_release(&made);
+        job_list_release(&list);
+    }
+    free(sql);
+}
+
 static void a_record_is_its_organisations(void **state)
 {
     struct job_store *s = *state;
@@ -710,6 +738,7 @@ int job_store_suite_run(const struct job_store_backend *b)
         TEST(what_ran_at_a_crash_waits_again),
         TEST(lists_are_newest_first_and_private),
         TEST(long_lists_are_whole),
+        TEST(lists_hold_the_beginning_of_long_sql),
         TEST(a_record_is_its_organisations),
         TEST(removed_jobs_are_gone),
         TEST(links_expire),
