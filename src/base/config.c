@@ -386,18 +386,14 @@ bool config_load(struct config *ret, const char *file, char *const *environment,
                    l.values[i].from);
         describe(problems, v);
         buf_append(problems, "\n", 1);
-        if (is_text) /* so that the checks below need not look */
-            *(char **)((char *)&l.config + v->offset) = strdup("");
+        if (v->fallback || is_text) /* so that the checks behind this need not look */
+            set_value(&l.config, v, v->fallback ? v->fallback : "");
     }
     check_together(&l);
     for (size_t i = 0; i < ARRAY_SIZE(variables); i++)
         free(l.values[i].text);
-    if (problems->len || !buf_ok(problems)) {
-        config_release(&l.config);
-        return false;
-    }
     *ret = l.config;
-    return true;
+    return problems->len == 0 && buf_ok(problems);
 }
 
 void config_release(struct config *c)

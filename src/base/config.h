@@ -50,7 +50,8 @@ struct config {
 };
 
 /* Reads `file` (may be absent) and `environment` ("NAME=value" strings, NULL-terminated). Every wrong or missing value
- * is a line in `problems`; false if there is one, and then `ret` is released. `notes` takes what is only odd. */
+ * is a line in `problems`; false if there is one. `ret` is filled in any case, with the default where a value was wrong,
+ * so that the caller can look for more problems; release it. `notes` takes what is only odd. */
 MUST_CHECK bool config_load(struct config *ret, const char *file, char *const *environment, struct buf *problems,
                             struct buf *notes);
 void config_release(struct config *c);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "server/cors.h"
 #include "server/machine.h"
 
 #define CONFIG_FILE "config.env"
@@ -86,6 +87,15 @@ static void make_source_absolute(struct settings *s, struct buf *problems)
     free(directory);
 }
 
+static void check_origins(const struct config *c, struct buf *problems)
+{
+    struct error e;
+    struct cors *origins = cors_new(c->cors_origins, &e);
+    if (!origins)
+        buf_printf(problems, "GOPIE_DS_CORS_ORIGINS: %s\n", e.message);
+    cors_free(origins);
+}
+
 static void choose_host(struct settings *s)
 {
     const char *host = s->config.server_host;
@@ -127,10 +137,7 @@ bool settings_load(struct settings *ret, struct buf *problems)
     struct settings s = {0};
     struct error e;
     buf_init(&s.notes, 64 * 1024);
-    if (!config_load(&s.config, CONFIG_FILE, environ, problems, &s.notes)) {
-        buf_release(&s.notes);
-        return false;
-    }
+    bool ok = config_load(&s.config, CONFIG_FILE, environ, problems, &s.notes);
     refuse_services(&s.config, problems);
     choose_user(&s, problems);
     make_source_absolute(&s, problems);
@@ -141,7 +148,8 @@ bool settings_load(struct settings *ret, struct buf *problems)
         choose_sandbox(&s, problems);
     else
         buf_printf(problems, "%s\n", e.message);
-    if (problems->len > 0 || problems->failed) {
+    check_origins(&s.config, problems);
+    if (!ok || problems->len > 0 || problems->failed) {
         settings_release(&s);
         return false;
     }

@@ -24,10 +24,9 @@ static bool load(const char *text, const char *const *environment)
     return ok;
 }
 
-static void done(bool loaded)
+static void done(void)
 {
-    if (loaded)
-        config_release(&config);
+    config_release(&config);
     buf_release(&problems);
     buf_release(&notes);
 }
@@ -61,7 +60,7 @@ static void the_file_reads_as_meant(void **state)
     assert_int_equal(config.object_store, OBJECT_STORE_LOCAL);
     assert_int_equal(config.source, SOURCE_DUCKDB);
     assert_non_null(strstr(notes.data, "GOPIE_DS_TYPO"));
-    done(true);
+    done();
 }
 
 static void all_that_is_wrong_is_said_at_once(void **state)
@@ -82,7 +81,7 @@ static void all_that_is_wrong_is_said_at_once(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(lines); i++)
         if (!strstr(problems.data, lines[i]))
             fail_msg("no '%s' in:\n%s", lines[i], problems.data);
-    done(false);
+    done();
 }
 
 static void the_services_of_the_seed_are_chosen_by_their_variables(void **state)
@@ -96,7 +95,7 @@ static void the_services_of_the_seed_are_chosen_by_their_variables(void **state)
     assert_int_equal(config.job_store, JOB_STORE_POSTGRES);
     assert_int_equal(config.object_store, OBJECT_STORE_S3);
     assert_int_equal(config.source, SOURCE_MOTHERDUCK);
-    done(true);
+    done();
 }
 
 int main(void)
