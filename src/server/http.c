@@ -356,6 +356,8 @@ static void request_free(struct http_request *r)
 
 static const char *check(struct evhttp_request *ev)
 {
+    if (ev->type == EVHTTP_REQ_CONNECT)
+        return "CONNECT is for proxies";
     const struct http_gate_request request = {
         .headers = evhttp_request_get_input_headers(ev),
         .target = evhttp_request_get_uri(ev),
