@@ -13,6 +13,7 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <signal.h>
+#include <sys/queue.h>
 
 #include "base/log.h"
 #include "server/cors.h"
@@ -25,9 +26,11 @@ struct echo {
     struct http_server *server;
     struct cors *cors;
     unsigned closed;
+    LIST_HEAD(, work) works;
 };
 
 struct work { /* an answer under way */
+    LIST_ENTRY(work) next;
     struct echo *echo;
     struct http_request *request;
     struct http_stream *stream;
@@ -37,6 +40,7 @@ struct work { /* an answer under way */
 
 static void work_free(struct work *w)
 {
+    LIST_REMOVE(w, next);
     if (w->timer)
         event_free(w->timer);
     free(w);
@@ -67,6 +71,7 @@ static struct work *work_new(struct echo *e, struct http_request *r, event_callb
     if (!w)
         abort();
     *w = (struct work){.echo = e, .request = r, .left = number(r, "n"), .ms = number(r, "ms")};
+    LIST_INSERT_HEAD(&e->works, w, next);
     if (on_timer)
         w->timer = evtimer_new(e->base, on_timer, w);
     return w;
@@ -211,6 +216,12 @@ int main(int argc, char **argv)
     event_base_dispatch(e.base);
 
     http_server_stop_accepting(e.server);
+    for (struct work *w; (w = LIST_FIRST(&e.works)); work_free(w)) {
+        if (w->stream)
+            http_stream_abort(w->stream);
+        else
+            http_reply(w->request, 503, NULL, NULL, 0);
+    }
     http_server_free(e.server);
     cors_free(e.cors);
     event_free(stop);

@@ -575,11 +575,15 @@ def test_listening(host):
 
 def test_stopping_in_the_middle():
     s = Server()
-    clients = [s.connect() for _ in range(4)]
-    for c, text in zip(clients, ["", "GET /", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\n\r\n"]):
+    texts = ["", "GET /", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\n\r\n",
+             "GET /slow?ms=100000 HTTP/1.1\r\nHost: a\r\n\r\n", "GET /ticks?n=0&ms=1 HTTP/1.1\r\nHost: a\r\n\r\n",
+             "GET /bytes?n=1000000000 HTTP/1.1\r\nHost: a\r\n\r\n"]
+    clients = [s.connect() for _ in texts]
+    for c, text in zip(clients, texts):
         c.send(text)
     assert clients[2].answer().status == 200
     assert clients[3].answer().status == 400
+    assert clients[5].head()[0] == clients[6].head()[0] == 200
     s.stop()
     for c in clients:
         c.close()
