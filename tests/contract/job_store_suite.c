@@ -374,6 +374,10 @@ static void a_job_put_back_keeps_its_place(void **state)
     assert_null(back.error_message); /* not a failure */
     assert_int_equal(back.error_code, ERROR_NONE);
     assert_int_equal(back.completed_at, 0);
+    assert_true(CALL(s, &e, s->api->progress(s, &p, 1, &e))); /* late: it waits */
+    struct job waiting = get(s, "org", id);
+    assert_int_equal(waiting.rows, 0);
+    job_release(&waiting);
 
     assert_true(claim_one(s, &again));
     assert_string_equal(again.id, id);
