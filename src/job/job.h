@@ -52,8 +52,8 @@ bool job_may_become(enum job_status from, enum job_status to);
 char *job_object_key(const struct job *j, uint32_t attempt);
 
 /* Appends the record as one line of JSON, without a line end. Where `max_line` is not 0 and the line would be
- * longer, `sql` is cut to fit (at a whole character); where it is cut "sql_truncated":true says so. Nothing else is cut: a
- * limit on the other texts is the business of whoever takes them from outside. */
+ * longer, `sql` is cut to fit (at a whole character); where it is cut "sql_truncated":true says so. Nothing
+ * else is cut: a limit on the other texts is the business of whoever takes them from outside. */
 void job_append_json(struct buf *out, const struct job *j, size_t max_line);
 
 #endif

@@ -1,7 +1,8 @@
-/* The tables of the SQLite job store, as steps: a database whose `PRAGMA user_version` is N has the first N of them.
- * A step that was ever released is never changed; what is new is a step behind it.
+/* The tables of the SQLite job store, as steps: a database whose `PRAGMA user_version` is N has the first N
+ * of them. A step that was ever released is never changed; what is new is a step behind it.
  *
- * Times are microseconds since 1970. `downloads` has the contract's columns and no others; see store.h for the rest. */
+ * Times are microseconds since 1970. `downloads` has the contract's columns and no others; see store.h for
+ * the rest. */
 #ifndef JOB_SQLITE_SCHEMA_H
 #define JOB_SQLITE_SCHEMA_H
 
@@ -48,8 +49,8 @@ static const char *const sqlite_schema[] = {
     "CREATE INDEX downloads_queue_running ON downloads_queue (tag) WHERE owner IS NOT NULL;"
     "CREATE INDEX downloads_queue_of_org ON downloads_queue (org_id, tag);"
 
-    /* How many wait. Counting them would cost each creation a walk over the queue; the triggers keep the number in the
-     * transaction that changes the queue, whatever statement does it. */
+    /* How many wait. Counting them would cost each creation a walk over the queue; the triggers keep the
+     * number in the transaction that changes the queue, whatever statement does it. */
     "CREATE TABLE downloads_queue_length (waiting INTEGER NOT NULL CHECK (waiting >= 0)) STRICT;"
     "INSERT INTO downloads_queue_length VALUES (0);"
     "CREATE TRIGGER downloads_queue_added AFTER INSERT ON downloads_queue BEGIN"

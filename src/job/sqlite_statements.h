@@ -1,13 +1,14 @@
-/* Every statement of the SQLite job store. A header of its own, so that a test can ask SQLite for the plan of each. */
+/* Every statement of the SQLite job store. A header of its own, so that a test can ask SQLite for the plan of
+ * each. */
 #ifndef JOB_SQLITE_STATEMENTS_H
 #define JOB_SQLITE_STATEMENTS_H
 
-/* The columns in the order of read_job(). A record without a row in downloads_jobs is whole, too. `sql` is the
- * expression of that column, `cut` tells whether it is only its beginning. */
-#define SELECT_JOB(sql, cut)                                                                                 \
-    "SELECT d.id, d.user_id, d.org_id, d.dataset_id, " sql ", d.format, d.status, d.created_at,"             \
-    " d.updated_at, d.completed_at, d.expires_at, d.pre_signed_url, d.error_message, j.error_code,"          \
-    " j.version, j.attempt, j.rows, j.bytes, j.percent, j.sha256, " cut                                      \
+/* The columns in the order of read_job(). A record without a row in downloads_jobs is whole, too. `sql` is
+ * the expression of that column, `cut` tells whether it is only its beginning. */
+#define SELECT_JOB(sql, cut)                                                                        \
+    "SELECT d.id, d.user_id, d.org_id, d.dataset_id, " sql ", d.format, d.status, d.created_at,"    \
+    " d.updated_at, d.completed_at, d.expires_at, d.pre_signed_url, d.error_message, j.error_code," \
+    " j.version, j.attempt, j.rows, j.bytes, j.percent, j.sha256, " cut                             \
     " FROM downloads d LEFT JOIN downloads_jobs j ON j.id = d.id "
 
 /* A call takes the write lock at its begin: taken in the middle, it could fail there. */
@@ -47,14 +48,17 @@
                  " UNION ALL"                                                                                \
                  " SELECT id, attempt, object_key FROM downloads_attempts"                                   \
                  " WHERE ?1 AND state = 'published' AND expires_at <= ?2 LIMIT ?3")                          \
-    X(FORGET_ATTEMPT, "DELETE FROM downloads_attempts WHERE id = ?1 AND attempt = ?2 AND state <> 'running'")\
+    X(FORGET_ATTEMPT,                                                                                        \
+      "DELETE FROM downloads_attempts WHERE id = ?1 AND attempt = ?2 AND state <> 'running'")                \
                                                                                                              \
     X(GET_JOB, SELECT_JOB("d.sql", "0") "WHERE d.id = ?1")                                                   \
-    X(LIST_JOBS, SELECT_JOB("substr(d.sql, 1, ?5)", "length(d.sql) > ?5")                                    \
-                 "WHERE d.org_id = ?1 AND d.user_id = ?2"                                                    \
-                 " ORDER BY d.created_at DESC, d.id DESC LIMIT ?3 OFFSET ?4")                                \
-    X(UPDATE_RECORD, "UPDATE downloads SET status = ?2, updated_at = ?3, completed_at = ?4, expires_at = ?5,"\
-                     " pre_signed_url = ?6, error_message = ?7 WHERE id = ?1")                               \
+    X(LIST_JOBS,                                                                                             \
+      SELECT_JOB("substr(d.sql, 1, ?5)", "length(d.sql) > ?5")                                               \
+      "WHERE d.org_id = ?1 AND d.user_id = ?2"                                                               \
+      " ORDER BY d.created_at DESC, d.id DESC LIMIT ?3 OFFSET ?4")                                           \
+    X(UPDATE_RECORD,                                                                                         \
+      "UPDATE downloads SET status = ?2, updated_at = ?3, completed_at = ?4, expires_at = ?5,"               \
+      " pre_signed_url = ?6, error_message = ?7 WHERE id = ?1")                                              \
     X(UPDATE_JOB, "UPDATE downloads_jobs SET version = ?2, attempt = ?3, rows = ?4, bytes = ?5,"             \
                   " percent = NULL, sha256 = ?6, error_code = ?7 WHERE id = ?1")                             \
     X(PROGRESS, "UPDATE downloads_jobs SET rows = ?3, bytes = ?4, percent = ?5"                              \
