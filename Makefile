@@ -1,20 +1,38 @@
 # The front door; Meson builds.
-.PHONY: all deps packages test clean
+.PHONY: all help packages deps build demo run test bench clean
 
-all: deps build/build.ninja
-	ninja -C build
+all: build
 
-build/build.ninja: | deps
-	meson setup build
-
-deps:
-	tools/fetch-duckdb
+help:
+	@echo 'make demo   installs what is missing, builds, and runs a download from end to end; leaves demo/result.csv'
+	@echo 'make test   installs what tests need, and runs them all'
+	@echo 'make        builds build/downloads-server and build/downloads-worker (make packages installs what that needs)'
+	@echo 'make run    keeps a server up on port 8000'
+	@echo 'make bench  measures: a large export, many jobs, many connections'
 
 packages:
 	tools/install-packages
 
+deps:
+	tools/fetch-duckdb
+
+build/build.ninja:
+	meson setup build
+
+build: deps build/build.ninja
+	ninja -C build
+
+demo run: packages
+	@$(MAKE) --no-print-directory build
+	tools/$@
+
 test: packages
 	tools/run-tests
 
+bench: build
+	/usr/bin/python3 bench/many_jobs.py demo/sample.duckdb
+	/usr/bin/python3 bench/connections.py demo/sample.duckdb
+	/usr/bin/python3 bench/large_export.py
+
 clean:
-	rm -rf build build-sanitize
+	rm -rf build build-sanitize demo

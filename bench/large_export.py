@@ -35,7 +35,7 @@ def main():
     memory = sys.argv[2] if len(sys.argv) > 2 else "256MB"
     with tempfile.TemporaryDirectory(prefix="downloads-bench-") as directory:
         source, own = os.path.join(directory, "source.duckdb"), os.path.join(directory, "copy.csv")
-        run = os.path.join(BUILD, os.environ.get("DUCKDB_RUN", "tests/duckdb_run"))
+        run = os.path.join(BUILD, "tools/duckdb_run")
         subprocess.run([run, source, f"CREATE TABLE t AS SELECT {COLUMNS} FROM range({rows}) r(i)"], check=True)
         before, begun = children_cpu(), time.monotonic()
         subprocess.run([run, source, f"SET memory_limit='{memory}'", "SET threads=2",

@@ -8,7 +8,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("BUILD_DIR", ROOT / "build")).resolve()
 WORKER = BUILD / "downloads-worker"
 DRIVER = BUILD / "tests" / "worker_driver"
-DUCKDB_RUN = BUILD / "tests" / "duckdb_run"
+DUCKDB_RUN = BUILD / "tools" / "duckdb_run"
 
 
 def make_source(path, *statements):

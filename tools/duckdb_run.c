@@ -1,4 +1,4 @@
-/* A helper for tests: runs statements on a DuckDB file (made where it is not there).
+/* For the demonstration, tests and benchmarks: runs statements on a DuckDB file (made where it is not there).
  *
  *     duckdb_run [--hold] FILE SQL...
  *
