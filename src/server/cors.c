@@ -4,10 +4,10 @@
 #include <strings.h>
 
 #define METHODS "GET, HEAD, POST, DELETE, OPTIONS"
-#define REQUEST_HEADERS                                                                                      \
-    "Content-Type, Accept, Authorization, x-user-id, x-organization-id, x-project-ids, x-dataset-ids, "      \
+#define REQUEST_HEADERS                                                                                 \
+    "Content-Type, Accept, Authorization, x-user-id, x-organization-id, x-project-ids, x-dataset-ids, " \
     "x-chat-id, userID"
-#define ANSWER_HEADERS                                                                                       \
+#define ANSWER_HEADERS \
     "Content-Disposition, Content-Length, Content-Range, ETag, Location, Retry-After, X-Request-Id"
 #define MAX_AGE_S "600"
 
@@ -51,8 +51,8 @@ struct cors *cors_new(const char *list, struct error *e)
         if (!*origin)
             continue;
         if (!is_origin(origin)) {
-            error_set(e, ERROR_CONFIG, "'%s' is not an origin such as https://example.org or https://*.example.org",
-                      origin);
+            error_set(e, ERROR_CONFIG,
+                      "'%s' is not an origin such as https://example.org or https://*.example.org", origin);
             cors_free(c);
             return NULL;
         }

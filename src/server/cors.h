@@ -1,5 +1,5 @@
-/* Which web pages may use the API from a browser (Fetch standard, CORS protocol). With credentials, so the origin is
- * always echoed and never `*`. Immutable once made. */
+/* Which web pages may use the API from a browser (Fetch standard, CORS protocol). With credentials, so the
+ * origin is always echoed and never `*`. Immutable once made. */
 #ifndef SERVER_CORS_H
 #define SERVER_CORS_H
 

@@ -86,7 +86,8 @@ static const char *check_length(const struct http_gate_request *r, const struct 
         if (r->minor == 0)
             return "Transfer-Encoding in an HTTP/1.0 request";
     }
-    bool has_body = f->transfer_encodings || (f->content_length && f->content_length[strspn(f->content_length, "0")]);
+    bool has_body =
+        f->transfer_encodings || (f->content_length && f->content_length[strspn(f->content_length, "0")]);
     if (has_body && !r->body_is_read)
         return "a body with a method that takes none";
     return NULL;
@@ -99,7 +100,8 @@ const char *http_gate_check(const struct http_gate_request *r)
 
     struct framing f = {0};
     const struct evkeyval *header;
-    TAILQ_FOREACH(header, r->headers, next) {
+    TAILQ_FOREACH(header, r->headers, next)
+    {
         if (!is_token(header->key))
             return "a malformed header name";
         if (!strcasecmp(header->key, "Content-Length")) {

@@ -1,8 +1,8 @@
 /* What evhttp lets through and no handler may see (pure).
  *
- * A request that two programs could read in two ways is how one client's bytes become another's request behind a
- * proxy (RFC 9112 section 11.2); so whatever is doubtful about a message's length, target or host is refused and the
- * connection closed. */
+ * A request that two programs could read in two ways is how one client's bytes become another's request
+ * behind a proxy (RFC 9112 section 11.2); so whatever is doubtful about a message's length, target or host is
+ * refused and the connection closed. */
 #ifndef SERVER_HTTP_GATE_H
 #define SERVER_HTTP_GATE_H
 
@@ -16,7 +16,8 @@ struct http_gate_request {
     const char *target; /* as sent */
     int major, minor;   /* of the HTTP version */
     bool is_options;
-    bool body_is_read; /* false: the parser takes no body with this method, and would read one as the next request */
+    bool body_is_read; /* false: the parser takes no body with this method, and would read one as the next
+                          request */
 };
 
 /* NULL: may pass. Else the reason, for the client. */

@@ -31,7 +31,8 @@ static int bind_one(const struct addrinfo *a, bool both_families)
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||
         /* Accepted connections inherit it: an event must leave at once. */
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0 ||
-        (a->ai_family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof v6_only) < 0) ||
+        (a->ai_family == AF_INET6 &&
+         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof v6_only) < 0) ||
         bind(fd, a->ai_addr, a->ai_addrlen) < 0)
         return -1;
     return TAKE_FD(fd);
@@ -49,7 +50,8 @@ bool http_listen_bind(const char *host, uint16_t port, int ret_fds[HTTP_LISTEN_M
     bool everywhere = !*host || !strcmp(host, "*");
     char service[8];
     snprintf(service, sizeof service, "%u", port);
-    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+    const struct addrinfo hints = {
+        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
     _cleanup_(cleanup_addrinfo) struct addrinfo *list = NULL;
     int failed = getaddrinfo(everywhere ? "::" : host, service, &hints, &list);
     if (failed && everywhere)
@@ -77,8 +79,8 @@ bool http_listen_bind(const char *host, uint16_t port, int ret_fds[HTTP_LISTEN_M
     if (count == 0 || (errnum && !is_absent(errnum))) {
         while (count > 0)
             close(ret_fds[--count]);
-        return error_set_errno(e, ERROR_CONFIG, errnum, "cannot listen on %s port %u", everywhere ? "any address" : host,
-                               port);
+        return error_set_errno(e, ERROR_CONFIG, errnum, "cannot listen on %s port %u",
+                               everywhere ? "any address" : host, port);
     }
     *ret_count = count;
     return true;

@@ -1,7 +1,8 @@
-/* The gate, the query and the origins: all that reads a request before a handler does. Built without a fuzzer it
- * replays the files given.
+/* The gate, the query and the origins: all that reads a request before a handler does. Built without a fuzzer
+ * it replays the files given.
  *
- * Input: one byte (bit 0: HTTP/1.1, 1: OPTIONS, 2: the body is read), then lines: the target, then "name:value". */
+ * Input: one byte (bit 0: HTTP/1.1, 1: OPTIONS, 2: the body is read), then lines: the target, then
+ * "name:value". */
 #include <sys/queue.h> /* before libevent's headers */
 
 #include <assert.h>
@@ -63,7 +64,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length)
         assert(!codings || (r.minor == 1 && r.body_is_read));
         assert(hosts == 1 || (hosts == 0 && r.minor == 0));
         assert(strlen(target) <= HTTP_TARGET_MAX && !strpbrk(target, " \t\r\n"));
-        assert(*target == '/' || !strcmp(target, "*") || strstr(target, "://")); /* what path_of() relies on */
+        assert(*target == '/' || !strcmp(target, "*") ||
+               strstr(target, "://")); /* what path_of() relies on */
     }
     struct http_query *q = http_query_new(target);
     if (q)

@@ -61,7 +61,8 @@ static uint64_t number(struct http_request *r, const char *name)
 
 static void wait_ms(struct work *w)
 {
-    const struct timeval wait = {.tv_sec = (time_t)(w->ms / 1000), .tv_usec = (suseconds_t)(w->ms % 1000 * 1000)};
+    const struct timeval wait = {.tv_sec = (time_t)(w->ms / 1000),
+                                 .tv_usec = (suseconds_t)(w->ms % 1000 * 1000)};
     evtimer_add(w->timer, &wait);
 }
 
@@ -121,7 +122,8 @@ static void begin_ticks(struct work *w)
 
 static void begin_bytes(struct work *w)
 {
-    const struct http_stream_options o = {200, "application/octet-stream", (int64_t)w->left, on_closed, on_drained, w};
+    const struct http_stream_options o = {
+        200, "application/octet-stream", (int64_t)w->left, on_closed, on_drained, w};
     if (http_request_method(w->request) == HTTP_HEAD) {
         http_stream_end(http_stream_begin(w->request, &o));
         work_free(w);
@@ -149,15 +151,17 @@ static void reply_json(struct http_request *r, json_t *object)
 
 static void echo(struct http_request *r)
 {
-    static const char *const methods[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "OTHER"};
+    static const char *const methods[] = {"GET",    "HEAD",    "POST",  "PUT",
+                                          "DELETE", "OPTIONS", "PATCH", "OTHER"};
     size_t length;
     const char *body = http_request_body(r, &length);
     uint64_t sum = 0;
     for (size_t i = 0; i < length; i++)
         sum += (unsigned char)body[i];
-    reply_json(r, json_pack("{s:s, s:s, s:s?, s:s?, s:I, s:I}", "method", methods[http_request_method(r)], "path",
-                            http_request_path(r), "q", http_request_query(r, "q"), "header", http_request_header(r, "X-Test"),
-                            "length", (json_int_t)length, "sum", (json_int_t)sum));
+    reply_json(r, json_pack("{s:s, s:s, s:s?, s:s?, s:I, s:I}", "method", methods[http_request_method(r)],
+                            "path", http_request_path(r), "q", http_request_query(r, "q"), "header",
+                            http_request_header(r, "X-Test"), "length", (json_int_t)length, "sum",
+                            (json_int_t)sum));
 }
 
 static void handle(struct http_request *r, void *context)
@@ -174,8 +178,8 @@ static void handle(struct http_request *r, void *context)
     else if (!strcmp(path, "/short"))
         begin_short(r);
     else if (!strcmp(path, "/counts"))
-        reply_json(r, json_pack("{s:i, s:i}", "connections", (int)http_server_connections(e->server), "closed",
-                                (int)e->closed));
+        reply_json(r, json_pack("{s:i, s:i}", "connections", (int)http_server_connections(e->server),
+                                "closed", (int)e->closed));
     else if (!strcmp(path, "/204"))
         http_reply(r, 204, NULL, NULL, 0);
     else if (!strcmp(path, "/error")) {
@@ -197,7 +201,8 @@ int main(int argc, char **argv)
     if (argc != 4)
         return 2;
     struct error error;
-    struct echo e = {.base = event_base_new(), .cors = cors_new("http://localhost:3000,https://*.example.org", &error)};
+    struct echo e = {.base = event_base_new(),
+                     .cors = cors_new("http://localhost:3000,https://*.example.org", &error)};
     const struct http_server_options options = {.base = e.base,
                                                 .host = argv[3],
                                                 .max_connections = (unsigned)strtoul(argv[1], NULL, 10),

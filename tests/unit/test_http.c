@@ -61,20 +61,23 @@ static void unclear_lengths_are_refused(void **state)
 {
     (void)state;
     REFUSED("more than one Content-Length", "Host:a\nContent-Length:5\ncontent-length:5\n");
-    static const char *const numbers[] = {"Host:a\nContent-Length:+4\n",  "Host:a\nContent-Length:-4\n",
+    static const char *const numbers[] = {"Host:a\nContent-Length:+4\n",   "Host:a\nContent-Length:-4\n",
                                           "Host:a\nContent-Length:4, 4\n", "Host:a\nContent-Length:0x4\n",
                                           "Host:a\nContent-Length:\n",     "Host:a\nContent-Length:\t4\n"};
     for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
         REFUSED("Content-Length is not a number", numbers[i]);
-    static const char *const codings[] = {"Host:a\nTransfer-Encoding:xchunked\n", "Host:a\nTransfer-Encoding:\n",
+    static const char *const codings[] = {"Host:a\nTransfer-Encoding:xchunked\n",
+                                          "Host:a\nTransfer-Encoding:\n",
                                           "Host:a\nTransfer-Encoding:gzip, chunked\n",
                                           "Host:a\nTransfer-Encoding:chunked\nTransfer-Encoding:chunked\n"};
     for (size_t i = 0; i < ARRAY_SIZE(codings); i++)
         REFUSED("no Transfer-Encoding but chunked is understood", codings[i]);
-    REFUSED("both Content-Length and Transfer-Encoding", "Host:a\nContent-Length:4\nTransfer-Encoding:chunked\n");
+    REFUSED("both Content-Length and Transfer-Encoding",
+            "Host:a\nContent-Length:4\nTransfer-Encoding:chunked\n");
     REFUSED("Transfer-Encoding in an HTTP/1.0 request", "Host:a\nTransfer-Encoding:chunked\n", .newer = -1);
     REFUSED("a body with a method that takes none", "Host:a\nContent-Length:4\n", .takes_no_body = true);
-    REFUSED("a body with a method that takes none", "Host:a\nTransfer-Encoding:chunked\n", .takes_no_body = true);
+    REFUSED("a body with a method that takes none", "Host:a\nTransfer-Encoding:chunked\n",
+            .takes_no_body = true);
 }
 
 static void unclear_hosts_are_refused(void **state)
@@ -82,14 +85,17 @@ static void unclear_hosts_are_refused(void **state)
     (void)state;
     REFUSED("no Host", "Accept:x\n");
     REFUSED("more than one Host", "Host:a\nHost:a\n");
-    static const char *const hosts[] = {"Host:\n", "Host:a b\n", "Host:a@b\n", "Host:a/b\n", "Host::80\n", "Host:a:80x\n",
-                                        "Host:[::1\n", "Host:[]\n", "Host:[g]\n", "Host:a,b:1:2\n"};
+    static const char *const hosts[] = {"Host:\n",    "Host:a b\n",    "Host:a@b\n",  "Host:a/b\n",
+                                        "Host::80\n", "Host:a:80x\n",  "Host:[::1\n", "Host:[]\n",
+                                        "Host:[g]\n", "Host:a,b:1:2\n"};
     for (size_t i = 0; i < ARRAY_SIZE(hosts); i++)
         REFUSED("a malformed Host", hosts[i]);
     REFUSED("the request target names another host than the Host header", "Host:a\n", .target = "http://b/");
     REFUSED("the request target names another host than the Host header", "Host:a\n", .target = "http://ab/");
-    REFUSED("the request target names another host than the Host header", "Host:a\n", .target = "http://a@b/");
-    REFUSED("the request target names another host than the Host header", "", .target = "http://a/", .newer = -1);
+    REFUSED("the request target names another host than the Host header", "Host:a\n",
+            .target = "http://a@b/");
+    REFUSED("the request target names another host than the Host header", "", .target = "http://a/",
+            .newer = -1);
 }
 
 static void other_malformed_requests_are_refused(void **state)
@@ -139,15 +145,26 @@ static void origins_are_matched(void **state)
     struct error e;
     struct cors *c = cors_new("http://localhost:3000, https://*.Factly.dev/,,https://a.org", &e);
     assert_non_null(c);
-    static const char *const good[] = {"http://localhost:3000", "https://x.factly.dev", "https://x.y.FACTLY.dev",
-                                       "https://a.org"};
+    static const char *const good[] = {"http://localhost:3000", "https://x.factly.dev",
+                                       "https://x.y.FACTLY.dev", "https://a.org"};
     for (size_t i = 0; i < ARRAY_SIZE(good); i++)
         assert_true(cors_allows(c, good[i]));
-    static const char *const bad[] = {"http://localhost", "http://localhost:30000", "https://localhost:3000",
-                                      "https://factly.dev", "https://.factly.dev", "https://xfactly.dev",
-                                      "http://x.factly.dev", "https://x.factly.dev.evil.org", "https://x.factly.dev:444",
-                                      "https://evil.org/x.factly.dev", "https://evil.org#.factly.dev", "https://*.factly.dev",
-                                      "https://b.a.org", "null", "", "https://"};
+    static const char *const bad[] = {"http://localhost",
+                                      "http://localhost:30000",
+                                      "https://localhost:3000",
+                                      "https://factly.dev",
+                                      "https://.factly.dev",
+                                      "https://xfactly.dev",
+                                      "http://x.factly.dev",
+                                      "https://x.factly.dev.evil.org",
+                                      "https://x.factly.dev:444",
+                                      "https://evil.org/x.factly.dev",
+                                      "https://evil.org#.factly.dev",
+                                      "https://*.factly.dev",
+                                      "https://b.a.org",
+                                      "null",
+                                      "",
+                                      "https://"};
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
         assert_false(cors_allows(c, bad[i]));
     cors_free(c);
@@ -159,8 +176,13 @@ static void origins_are_matched(void **state)
 static void a_list_with_something_else_is_an_error(void **state)
 {
     (void)state;
-    static const char *const lists[] = {"*", "localhost:3000", "https://", "https://a.org/path", "https://a.*.org",
-                                        "https://a.org,x", "https://a b"};
+    static const char *const lists[] = {"*",
+                                        "localhost:3000",
+                                        "https://",
+                                        "https://a.org/path",
+                                        "https://a.*.org",
+                                        "https://a.org,x",
+                                        "https://a b"};
     for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
         struct error e = {0};
         assert_null(cors_new(lists[i], &e));
