@@ -1,4 +1,4 @@
-/* The headers of a range request, from whoever has a link. Built without a fuzzer it replays the files given.
+/* The headers of a range request, from whoever has a link.
  *
  * Input: 8 bytes of the file's size, then the text of Range, which is also tried as If-None-Match. */
 #include <assert.h>
@@ -10,8 +10,7 @@
 #include "base/cleanup.h"
 #include "server/byte_range.h"
 #include "server/file_headers.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length);
+#include "fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length)
 {
@@ -36,21 +35,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length)
     etag_is_listed(header, "\"10-20-30\"");
     return 0;
 }
-
-#ifndef FUZZER
-int main(int argc, char **argv)
-{
-    for (int i = 1; i < argc; i++) {
-        FILE *file = fopen(argv[i], "rb");
-        if (!file) {
-            perror(argv[i]);
-            return 1;
-        }
-        static uint8_t data[1 << 16];
-        size_t length = fread(data, 1, sizeof data, file);
-        fclose(file);
-        LLVMFuzzerTestOneInput(data, length);
-    }
-    return 0;
-}
-#endif

@@ -16,10 +16,9 @@
 #include "server/cors.h"
 #include "server/http_gate.h"
 #include "server/http_query.h"
+#include "fuzz.h"
 
 #define HEADERS_MAX 64
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length);
 
 static unsigned count(const struct evkeyvalq *headers, const char *name)
 {
@@ -80,21 +79,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length)
     cors_free(c);
     return 0;
 }
-
-#ifndef FUZZER
-int main(int argc, char **argv)
-{
-    for (int i = 1; i < argc; i++) {
-        FILE *file = fopen(argv[i], "rb");
-        if (!file) {
-            perror(argv[i]);
-            return 1;
-        }
-        static uint8_t data[1 << 16];
-        size_t length = fread(data, 1, sizeof data, file);
-        fclose(file);
-        LLVMFuzzerTestOneInput(data, length);
-    }
-    return 0;
-}
-#endif

@@ -1,4 +1,4 @@
-/* An event stream, from whoever answers as a server. Built without a fuzzer it replays the files given.
+/* An event stream, from whoever answers as a server.
  *
  * Input: a byte, the length of the pieces; then the stream. Read in one piece and in many, it holds the same
  * events. */
@@ -8,8 +8,7 @@
 #include <string.h>
 
 #include "cli/sse_reader.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length);
+#include "fuzz.h"
 
 struct reading {
     struct buf events;
@@ -58,21 +57,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length)
     buf_release(&pieces.events);
     return 0;
 }
-
-#ifndef FUZZER
-int main(int argc, char **argv)
-{
-    for (int i = 1; i < argc; i++) {
-        FILE *file = fopen(argv[i], "rb");
-        if (!file) {
-            perror(argv[i]);
-            return 1;
-        }
-        static uint8_t data[1 << 16];
-        size_t length = fread(data, 1, sizeof data, file);
-        fclose(file);
-        LLVMFuzzerTestOneInput(data, length);
-    }
-    return 0;
-}
-#endif
