@@ -70,8 +70,7 @@ static bool is_awaited(struct transfer *t)
     return false;
 }
 
-/* --- the end
- * ------------------------------------------------------------------------------------------------------- */
+/* The end */
 
 /* On a thread: to close the last descriptor of a removed file gives its blocks back, which takes a while. */
 static void close_work(struct task *task, void *context)
@@ -115,8 +114,7 @@ static void reply_error(struct transfer *t, const struct error *e)
     transfer_end(t);
 }
 
-/* --- chunks
- * -------------------------------------------------------------------------------------------------------- */
+/* Chunks */
 
 static void on_closed(void *context)
 {
@@ -199,8 +197,7 @@ static void on_drained(void *context)
     send_next(t);
 }
 
-/* --- the answer
- * ---------------------------------------------------------------------------------------------------- */
+/* The answer */
 
 static void begin_stream(struct transfer *t, int status)
 {

@@ -17,8 +17,7 @@ static const struct object_store_backend *backend;
 static struct mailbox *mailbox;
 static struct object_store *store;
 
-/* --- for every test
- * ------------------------------------------------------------------------------------------------ */
+/* For every test */
 
 static void on_part_done(void *context, uint32_t buffer)
 {
@@ -160,8 +159,7 @@ static void assert_nothing_left(void)
     assert_int_equal(backend->unfinished(), 0);
 }
 
-/* --- the suite
- * ----------------------------------------------------------------------------------------------------- */
+/* The suite */
 
 static void the_store_is_there(void **state)
 {

@@ -25,8 +25,7 @@ static char directory[64];
 static struct mailbox *mailbox;
 static struct object_store *store;
 
-/* --- a directory of its own for each test
- * -------------------------------------------------------------------------- */
+/* A directory of its own for each test */
 
 static char *in_directory(const char *name)
 {
@@ -93,8 +92,7 @@ static mode_t mode_of(const char *name)
     return st.st_mode & 07777;
 }
 
-/* --- the suite's view
- * ---------------------------------------------------------------------------------------------- */
+/* The suite's view */
 
 static struct object_store *open_empty(struct mailbox *done)
 {
@@ -167,9 +165,7 @@ static void assert_not_readable(const char *key)
     assert_int_equal(e.code, ERROR_NOT_FOUND);
 }
 
-/* --- tests
- * ---------------------------------------------------------------------------------------------------------
- */
+/* Tests */
 
 static void only_the_owner_may_read(void **state)
 {

@@ -25,8 +25,7 @@
 #define STALL_MS 50
 #define DEADLINE_MS 20000
 
-/* --- the stand-in
- * -------------------------------------------------------------------------------------------------- */
+/* The stand-in */
 
 struct http_request {
     enum http_method method;
@@ -130,8 +129,7 @@ void http_stream_abort(struct http_stream *s)
     s->request = NULL;
 }
 
-/* --- a store with one file
- * ----------------------------------------------------------------------------------------- */
+/* A store with one file */
 
 static char directory[64], content[SIZE];
 static struct event_base *base;
@@ -273,9 +271,7 @@ static void clear_answer(void)
     request.ended = request.aborted = false;
 }
 
-/* --- tests
- * ---------------------------------------------------------------------------------------------------------
- */
+/* Tests */
 
 static void a_whole_file(void **state)
 {
