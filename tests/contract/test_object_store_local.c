@@ -314,7 +314,7 @@ static void a_full_disk_fails(void **state)
     (void)state;
     struct error e;
     store->api->close(store);
-    bool mounted = unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+    bool mounted = unshare(CLONE_NEWNS) == 0 && mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) == 0 &&
                    mount("none", directory, "tmpfs", 0, "size=4m") == 0;
     store = open_in_directory(mailbox, &e);
     assert_non_null(store);
