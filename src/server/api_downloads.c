@@ -291,6 +291,16 @@ void api_downloads_list(struct api *a, struct http_request *r)
     store_threads_read(a->store, &c->step);
 }
 
+/* The call for one download, ready to be submitted. NULL: answered. */
+static struct call *call_for(struct api *a, struct http_request *r, const char *id)
+{
+    struct api_identity who;
+    struct call *c = api_identify(a, r, &who) ? call_new(a, r, &who) : NULL;
+    if (c)
+        memcpy(c->id, id, sizeof c->id);
+    return c;
+}
+
 /* --- GET /downloads/:id --- */
 
 static bool call_get(struct job_store *s, struct store_task *t, struct error *e)
@@ -314,11 +324,9 @@ static void got(struct store_task *t)
 
 void api_downloads_get(struct api *a, struct http_request *r, const char *id)
 {
-    struct api_identity who;
-    struct call *c = api_identify(a, r, &who) ? call_new(a, r, &who) : NULL;
+    struct call *c = call_for(a, r, id);
     if (!c)
         return;
-    memcpy(c->id, id, sizeof c->id);
     c->step.call = call_get;
     c->step.done = got;
     store_threads_read(a->store, &c->step);
@@ -354,11 +362,9 @@ static void removed(struct store_task *t)
 
 void api_downloads_delete(struct api *a, struct http_request *r, const char *id)
 {
-    struct api_identity who;
-    struct call *c = api_identify(a, r, &who) ? call_new(a, r, &who) : NULL;
+    struct call *c = call_for(a, r, id);
     if (!c)
         return;
-    memcpy(c->id, id, sizeof c->id);
     c->step.call = call_remove;
     c->step.done = removed;
     store_threads_write(a->store, &c->step);
