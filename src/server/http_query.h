@@ -6,8 +6,7 @@
 
 struct http_query;
 
-/* `text` is what follows the `?`, without NULs encoded in it (the gate refuses those). NULL: out of memory.
- */
+/* `text` is what follows the `?`, without encoded NULs (the gate refuses them). NULL: out of memory. */
 struct http_query *http_query_new(const char *text);
 void http_query_free(struct http_query *q); /* NULL is fine */
 

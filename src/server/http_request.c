@@ -179,8 +179,8 @@ static char *error_json(const char *message)
     return text;
 }
 
-/* libevent's own name, see above. It is called with a request that was never presented to a handler; also
- * from here, for what the gate refuses. The connection ends with it. */
+/* libevent's own name, see http_internal.h. It is called with a request that was never presented to a
+ * handler; also from here, for what the gate refuses. The connection ends with it. */
 void evhttp_send_error(struct evhttp_request *ev, int status, const char *reason)
 {
     if (!reason)
@@ -390,8 +390,7 @@ void http_stream_end(struct http_stream *s)
     bufferevent_set_timeouts(bev, timeout, timeout);
     bufferevent_setwatermark(bev, EV_READ, 0, 0);
     evhttp_send_reply_end(ev);
-    if (chunked) /* the last chunk is still to be written; else the next request may be on its way in already
-                  */
+    if (chunked) /* the last chunk is to be written yet; else the next request may be coming in already */
         stop_reading(bev);
 }
 
