@@ -162,6 +162,11 @@ static void open_poster(struct call *c)
     buf_clear(&text);
     event_text_job_created(&text, &c->job);
     hub_publish(c->api->hub, c->job.id, HUB_STATE, c->job.version, &text);
+    if (c->api->draining) { /* nothing claims it here any more, and the hub may have said goodbye already */
+        buf_clear(&text);
+        event_text_handed_over(&text, c->job.id);
+        hub_publish(c->api->hub, c->job.id, HUB_FINAL, 0, &text);
+    }
 }
 
 static void created(struct store_task *t)

@@ -1,12 +1,15 @@
 """Starting, stopping, dying, and taking up again."""
 import hashlib
+import json
 import os
 import signal
+import socket
+import sqlite3
 import subprocess
 
 import pytest
 
-from service import DUCKDB_RUN, ENDLESS, SERVER, SLOW_ROWS, alive, make_source, wait_for
+from service import DEADLINE, DUCKDB_RUN, ENDLESS, SERVER, SLOW_ROWS, USER, alive, make_source, wait_for
 
 LONG = "SELECT i, repeat('x', 50) AS pad FROM range(8000000) r(i)"
 
@@ -64,6 +67,27 @@ def test_sigterm_puts_back_what_does_not_finish(service):
         wait_for(lambda: server.get("/downloads/" + what)["status"] == "completed", "the end of what was put back")
     assert "error_message" not in server.get("/downloads/" + job)
     assert len([p for p in server.files() if p.startswith("files/")]) == 2
+
+
+def test_a_job_that_is_stored_during_the_shutdown_is_handed_over(service):
+    """The store is slow: when the job stands at last, the other streams have had their goodbye already."""
+    server = service()
+    store = sqlite3.connect(server.data / "jobs.db", isolation_level=None)
+    store.execute("BEGIN IMMEDIATE")
+    with socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE) as client:
+        body = json.dumps({"sql": "SELECT 1 AS a", "dataset_id": "d"})
+        head = "".join(f"{name}: {value}\r\n" for name, value in (USER | {"Content-Length": len(body)}).items())
+        client.sendall(f"POST /downloads HTTP/1.1\r\nHost: a\r\n{head}\r\n{body}".encode())
+        server.request("GET", "/health")  # behind the POST, which is with the store now
+        server.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: any("shutting down" in line for line in server.log), "the shutdown")
+        store.execute("ROLLBACK")
+        store.close()
+        answer = client.makefile("rb").read()
+    assert answer.index(b"job_created") < answer.index(b'"handed_over"'), answer
+    assert server.ended() == 0
+    server.start()
+    wait_for(lambda: [job["status"] for job in server.get("/downloads")] == ["completed"], "the end of what was handed over")
 
 
 def test_a_second_signal_ends_at_once(service):
