@@ -7,17 +7,19 @@
 #define ONES 0x0101010101010101ull
 #define HIGHS 0x8080808080808080ull
 
-/* The high bit of some byte is set if a byte of `word` is zero. Bits above the first zero byte may be wrong, which
- * does not matter to a yes or no. */
+/* The high bit of some byte is set if a byte of `word` is zero. Bits above the first zero byte may be wrong,
+ * which does not matter to a yes or no. */
 static inline uint64_t zero_bytes(uint64_t word)
 {
     return (word - ONES) & ~word & HIGHS;
 }
 
-/* Not zero if one of eight bytes asks for quotes. Zero bytes do not, so a short word may be padded with them. */
+/* Not zero if one of eight bytes asks for quotes. Zero bytes do not, so a short word may be padded with them.
+ */
 static inline uint64_t special_bytes(uint64_t word)
 {
-    return zero_bytes(word ^ (ONES * '\n')) | zero_bytes(word ^ (ONES * '\r')) | zero_bytes(word ^ (ONES * ',')) |
+    return zero_bytes(word ^ (ONES * '\n')) | zero_bytes(word ^ (ONES * '\r')) |
+           zero_bytes(word ^ (ONES * ',')) |
            zero_bytes((word & ~ONES) ^ (ONES * '"')); /* '"' is 0x22 and '#' 0x23 */
 }
 
@@ -71,7 +73,8 @@ static bool write_quoted(struct output *o, const char *data, size_t length, stru
 
 static bool write_text(struct output *o, const char *data, size_t length, struct error *e)
 {
-    return csv_needs_quotes(data, length) ? write_quoted(o, data, length, e) : output_write(o, data, length, e);
+    return csv_needs_quotes(data, length) ? write_quoted(o, data, length, e)
+                                          : output_write(o, data, length, e);
 }
 
 static bool csv_begin(struct output *o, const char *const *names, size_t name_count, struct error *e)
@@ -82,8 +85,8 @@ static bool csv_begin(struct output *o, const char *const *names, size_t name_co
     return output_write_byte(o, '\n', e);
 }
 
-/* A value and the byte behind it. The common case, a short value without quotes, is one copy of fixed size: what is
- * copied too much is overwritten by the next value. */
+/* A value and the byte behind it. The common case, a short value without quotes, is one copy of fixed size:
+ * what is copied too much is overwritten by the next value. */
 static inline bool write_value(struct output *o, const struct text_value *v, char follow, struct error *e)
 {
     if (v->length <= TEXT_INLINE_MAX) {

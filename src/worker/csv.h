@@ -5,8 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* True where the writer puts a value in quotes: it is empty (bare emptiness is NULL) or has a line feed, a carriage
- * return, a '#', a ',' or a '"'. Nothing else matters, blanks and tabs included. */
+/* True where the writer puts a value in quotes: it is empty (bare emptiness is NULL) or has a line feed, a
+ * carriage return, a '#', a ',' or a '"'. Nothing else matters, blanks and tabs included. */
 bool csv_needs_quotes(const char *data, size_t length);
 
 #endif

@@ -1,7 +1,8 @@
 /* A file format: rows in, bytes into an output. One instance serves one job, on the job thread.
  *
- * The order of calls is begin, chunk as often as there are rows, end. A call that fails fills `e` and leaves the
- * output unusable for anything but output_free(); the error is the output's (cancelled, server gone) or memory. */
+ * The order of calls is begin, chunk as often as there are rows, end. A call that fails fills `e` and leaves
+ * the output unusable for anything but output_free(); the error is the output's (cancelled, server gone) or
+ * memory. */
 #ifndef WORKER_ENCODER_H
 #define WORKER_ENCODER_H
 

@@ -10,7 +10,8 @@
 #include "worker/sql_text.h"
 
 _Static_assert(sizeof(struct text_value) == sizeof(duckdb_string_t), "a value is the engine's own");
-_Static_assert(TEXT_INLINE_MAX == sizeof(((duckdb_string_t *)0)->value.inlined.inlined), "short ones are inline");
+_Static_assert(TEXT_INLINE_MAX == sizeof(((duckdb_string_t *)0)->value.inlined.inlined),
+               "short ones are inline");
 
 /* The text of a query with its wrapping: "#1600::VARCHAR, " a column. */
 #define QUERY_MAX (JOB_SPEC_SQL_MAX + (4 << 20))
@@ -41,7 +42,8 @@ static void destroy_statements(duckdb_extracted_statements *s)
 static bool fail(struct error *e, enum error_code code, const char *text)
 {
     /* In mid-stream the cause comes behind this. */
-    static const char wrapped[] = "Attempting to execute an unsuccessful or closed pending query result\nError: ";
+    static const char wrapped[] =
+        "Attempting to execute an unsuccessful or closed pending query result\nError: ";
     const char *cause = text ? strstr(text, wrapped) : NULL;
     if (cause)
         text = cause + sizeof wrapped - 1;
@@ -49,20 +51,24 @@ static bool fail(struct error *e, enum error_code code, const char *text)
         text = "the engine gave no reason";
     if (strstr(text, "max_temp_directory_size") || strstr(text, "No space left on device") ||
         strstr(text, "File too large"))
-        return error_set(e, ERROR_SPILL, "the query needs more temporary disk space than it may have: %s", text);
+        return error_set(e, ERROR_SPILL, "the query needs more temporary disk space than it may have: %s",
+                         text);
     if (strncmp(text, "Out of Memory Error", 19) == 0 || strstr(text, "bad_alloc")) {
-        const char *advice = strstr(text, "\n\nPossible solutions"); /* settings, which nobody can make here */
-        return error_set(e, ERROR_MEMORY, "%.*s", (int)(advice ? advice - text : (ptrdiff_t)strlen(text)), text);
+        const char *advice =
+            strstr(text, "\n\nPossible solutions"); /* settings, which nobody can make here */
+        return error_set(e, ERROR_MEMORY, "%.*s", (int)(advice ? advice - text : (ptrdiff_t)strlen(text)),
+                         text);
     }
-    if (strstr(text, "Could not get working directory")) /* where no table has the name, it looks for a file */
+    if (strstr(text,
+               "Could not get working directory")) /* where no table has the name, it looks for a file */
         return error_set(e, ERROR_SQL, "there is no such table, and a download cannot read files");
     if (strncmp(text, "INTERRUPT Error", 15) == 0)
         return error_set(e, ERROR_CANCELLED, "the query was interrupted");
     return error_set(e, code, "%s", text);
 }
 
-/* An error of the wrapped query tells a line that is one too high: the query's own text begins on the second. What
- * stands below that line is aligned to it, so the length stays. */
+/* An error of the wrapped query tells a line that is one too high: the query's own text begins on the second.
+ * What stands below that line is aligned to it, so the length stays. */
 static void correct_line(struct error *e)
 {
     static const char mark[] = "\nLINE ";
@@ -166,7 +172,8 @@ bool engine_configure(struct engine *g, uint32_t threads, uint64_t spill_limit, 
         "SET preserve_insertion_order=true",
         "SET temp_directory='" JOB_DIRECTORY "'",
         spill,
-        "SET streaming_buffer_size='32MB'", /* the default keeps one core busy, with two it is a third slower */
+        "SET streaming_buffer_size='32MB'", /* the default keeps one core busy, with two it is a third slower
+                                             */
         cores,
         "SET enable_external_access=false",
         "SET lock_configuration=true",
@@ -177,13 +184,15 @@ bool engine_configure(struct engine *g, uint32_t threads, uint64_t spill_limit, 
     return true;
 }
 
-/* The functions that a query names, as the engine parsed it. What the parser cannot give as JSON (SHOW, PIVOT) is
- * not looked at: the box and the engine's lock are the defence, this is the courtesy of a reason. */
+/* The functions that a query names, as the engine parsed it. What the parser cannot give as JSON (SHOW,
+ * PIVOT) is not looked at: the box and the engine's lock are the defence, this is the courtesy of a reason.
+ */
 static bool check_functions(struct engine *g, const char *sql, size_t length, struct error *e)
 {
     _cleanup_prepared_ duckdb_prepared_statement statement = NULL;
     _cleanup_result_ duckdb_result result = {0};
-    if (duckdb_prepare(g->connection, "SELECT json_serialize_sql(?::VARCHAR)::VARCHAR", &statement) != DuckDBSuccess)
+    if (duckdb_prepare(g->connection, "SELECT json_serialize_sql(?::VARCHAR)::VARCHAR", &statement) !=
+        DuckDBSuccess)
         return fail(e, ERROR_INTERNAL, duckdb_prepare_error(statement));
     if (duckdb_bind_varchar_length(statement, 1, sql, length) != DuckDBSuccess ||
         duckdb_execute_prepared(statement, &result) != DuckDBSuccess)
@@ -227,14 +236,17 @@ static bool check_statement(struct engine *g, const char *sql, const struct sql_
     idx_t count = duckdb_extract_statements(g->connection, sql, &statements);
     if (count == 0) {
         const char *why = duckdb_extract_statements_error(statements);
-        return why && *why ? fail(e, ERROR_QUERY, why) : error_set(e, ERROR_SQL, "there is no statement in the SQL");
+        return why && *why ? fail(e, ERROR_QUERY, why)
+                           : error_set(e, ERROR_SQL, "there is no statement in the SQL");
     }
     if (text->statements > 1)
-        return error_set(e, ERROR_SQL, "only one statement can be downloaded: there are %zu", text->statements);
+        return error_set(e, ERROR_SQL, "only one statement can be downloaded: there are %zu",
+                         text->statements);
     const char *other = sql_text_other_statement(sql + text->begin, text->keyword_length);
     if (other)
         return refuse_statement(other, e);
-    if (count > 1) /* what the engine makes of one text: it would first create a type of the values it finds */
+    if (count >
+        1) /* what the engine makes of one text: it would first create a type of the values it finds */
         return error_set(e, ERROR_SQL, "a PIVOT must list its values: PIVOT ... ON column IN (...)");
     if (!check_functions(g, sql + text->begin, text->end - text->begin, e))
         return false;
@@ -302,7 +314,8 @@ bool engine_start(struct engine *g, const char *sql, struct error *e)
         return error_set(e, ERROR_SQL, "there is no statement in the SQL");
     const char *first = sql + text.begin;
     size_t length = text.end - text.begin;
-    return check_statement(g, sql, &text, e) && take_names(g, first, length, e) && execute(g, first, length, e);
+    return check_statement(g, sql, &text, e) && take_names(g, first, length, e) &&
+           execute(g, first, length, e);
 }
 
 const char *const *engine_names(const struct engine *g, size_t *ret_count)

@@ -14,15 +14,17 @@
 
 struct engine;
 
-/* Opens a DuckDB file read-only. The process has one thread afterwards, as it had before. NULL: `e` says why. */
+/* Opens a DuckDB file read-only. The process has one thread afterwards, as it had before. NULL: `e` says why.
+ */
 struct engine *engine_open(const char *path, uint64_t memory_limit, struct error *e);
 void engine_free(struct engine *g);
 
-/* Settings (more threads among them), then the engine's own lock. Temporary files go to the current directory. */
+/* Settings (more threads among them), then the engine's own lock. Temporary files go to the current
+ * directory. */
 MUST_CHECK bool engine_configure(struct engine *g, uint32_t threads, uint64_t spill_limit, struct error *e);
 
-/* Checks that `sql` is one statement that yields rows, and starts it. Every column is cast to text by position, as
- * COPY to CSV does. */
+/* Checks that `sql` is one statement that yields rows, and starts it. Every column is cast to text by
+ * position, as COPY to CSV does. */
 MUST_CHECK bool engine_start(struct engine *g, const char *sql, struct error *e);
 
 /* The columns as COPY would name them, after engine_start(). Owned by the engine. */
@@ -34,7 +36,8 @@ MUST_CHECK bool engine_next(struct engine *g, struct text_chunk *ret_chunk, stru
 /* 0 to 100, negative where the engine cannot tell. */
 double engine_percent(const struct engine *g);
 
-/* Stops what runs, which then fails with ERROR_CANCELLED. A statement that starts just then may miss it: call again. */
+/* Stops what runs, which then fails with ERROR_CANCELLED. A statement that starts just then may miss it: call
+ * again. */
 void engine_interrupt(struct engine *g);
 
 #endif

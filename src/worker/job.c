@@ -100,7 +100,8 @@ static void *control(void *context)
     struct link_message last = {.percent = -1};
     int64_t next = clock_monotonic_ms() + PROGRESS_INTERVAL_MS;
     for (;;) {
-        struct pollfd fds[] = {{.fd = LINK_WORKER_FD, .events = POLLIN}, {.fd = j->stop_fd, .events = POLLIN}};
+        struct pollfd fds[] = {{.fd = LINK_WORKER_FD, .events = POLLIN},
+                               {.fd = j->stop_fd, .events = POLLIN}};
         int64_t left = next - clock_monotonic_ms();
         if (poll(fds, ARRAY_SIZE(fds), left > 0 ? (int)left : 0) < 0 && errno != EINTR)
             abandon();
@@ -142,7 +143,8 @@ static bool receive_start(struct job *j, struct error *e)
 {
     struct link_message m;
     int fds[LINK_MAX_FDS];
-    if (link_receive(LINK_WORKER_FD, &m, fds, e) != LINK_OK || m.type != LINK_START || fds[0] < 0 || fds[1] < 0)
+    if (link_receive(LINK_WORKER_FD, &m, fds, e) != LINK_OK || m.type != LINK_START || fds[0] < 0 ||
+        fds[1] < 0)
         abandon();
     bool ok = job_spec_read(fds[0], &j->spec, e);
     close(fds[0]);

@@ -1,6 +1,7 @@
 /* Landlock: which files this process may still open. https://docs.kernel.org/userspace-api/landlock.html
  *
- * The kernel's numbers are written out in landlock.c: the headers of Debian 12 know less than newer kernels can do. */
+ * The kernel's numbers are written out in landlock.c: the headers of Debian 12 know less than newer kernels
+ * can do. */
 #ifndef WORKER_LANDLOCK_H
 #define WORKER_LANDLOCK_H
 
@@ -24,9 +25,9 @@ struct landlock_rule {
 /* The kernel's version of the interface; 0: it has none. */
 int landlock_abi(void);
 
-/* From now on this thread, and what it starts, opens nothing but what `rules` grant. Where the kernel can, TCP,
- * abstract sockets and signals to others are forbidden as well. May be called again: the grants are intersected.
- * Needs no_new_privs. */
+/* From now on this thread, and what it starts, opens nothing but what `rules` grant. Where the kernel can,
+ * TCP, abstract sockets and signals to others are forbidden as well. May be called again: the grants are
+ * intersected. Needs no_new_privs. */
 MUST_CHECK bool landlock_restrict(const struct landlock_rule *rules, size_t count, struct error *e);
 
 #endif

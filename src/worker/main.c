@@ -45,8 +45,10 @@ static int serve(void)
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"check-sandbox", no_argument, NULL, 'b'}, {"check-source", required_argument, NULL, 's'},
-        {"version", no_argument, NULL, 'v'},       {"help", no_argument, NULL, 'h'},
+        {"check-sandbox", no_argument, NULL, 'b'},
+        {"check-source", required_argument, NULL, 's'},
+        {"version", no_argument, NULL, 'v'},
+        {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
     int option = getopt_long(argc, argv, "", options, NULL);

@@ -23,7 +23,8 @@ struct output_state {
     } synced;
 };
 
-bool output_init(struct output *o, const struct parts *parts, output_send_fn send, void *context, struct error *e)
+bool output_init(struct output *o, const struct parts *parts, output_send_fn send, void *context,
+                 struct error *e)
 {
     struct output_state *s = calloc(1, sizeof *s);
     struct sha256 *hash = sha256_new();
@@ -58,8 +59,9 @@ void output_release(struct output *o)
 
 static size_t filled(const struct output *o)
 {
-    return o->state->current == NO_BUFFER ? 0
-                                          : (size_t)(o->at - parts_buffer(o->state->parts, o->state->current));
+    return o->state->current == NO_BUFFER
+               ? 0
+               : (size_t)(o->at - parts_buffer(o->state->parts, o->state->current));
 }
 
 /* Announces the current buffer; it is the server's from then on. */

@@ -1,10 +1,12 @@
 /* The way of a file's bytes into the part buffers, with back pressure.
  *
- * The job thread fills one buffer after the other; a full one is hashed, announced by the `send` function, and belongs
- * to the server until output_free_buffer() gives it back. With no buffer free the job thread waits: that is what slows
- * the engine to the pace of the upload. Every part but the last is full, so a value may lie across several.
+ * The job thread fills one buffer after the other; a full one is hashed, announced by the `send` function,
+ * and belongs to the server until output_free_buffer() gives it back. With no buffer free the job thread
+ * waits: that is what slows the engine to the pace of the upload. Every part but the last is full, so a value
+ * may lie across several.
  *
- * The job thread calls everything but output_free_buffer() and output_cancel(), which are the control thread's. */
+ * The job thread calls everything but output_free_buffer() and output_cancel(), which are the control
+ * thread's. */
 #ifndef WORKER_OUTPUT_H
 #define WORKER_OUTPUT_H
 

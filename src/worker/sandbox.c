@@ -14,9 +14,10 @@
 #include "worker/landlock.h"
 #include "worker/syscall_filter.h"
 
-/* The engine's own memory limit does not bound everything, and private memory is more than what is resident: sorts and
- * joins peak at 437, 717 and 1,310 MiB for limits of 244, 488 and 954; with 128 MiB above 1.5 times the limit a join of
- * 30 million rows still failed now and then, with 192 no more. Part buffers are shared memory and do not count. */
+/* The engine's own memory limit does not bound everything, and private memory is more than what is resident:
+ * sorts and joins peak at 437, 717 and 1,310 MiB for limits of 244, 488 and 954; with 128 MiB above 1.5 times
+ * the limit a join of 30 million rows still failed now and then, with 192 no more. Part buffers are shared
+ * memory and do not count. */
 #define DATA_LIMIT(memory_limit) ((memory_limit) / 2 * 3 + (256ull << 20))
 
 /* The source, its log, the spill files (one for each size of block), and those of the process. */
@@ -102,7 +103,8 @@ bool sandbox_enter(const struct job_spec *spec, const char *source, const char *
         {.path = source, .grant = LANDLOCK_READ_FILE},
         {.path = wal, .grant = LANDLOCK_READ_FILE, .optional = true},
         {.path = ".", .grant = LANDLOCK_SCRATCH},
-        /* Without these two the engine finds no memory limit of its group, throws in a constructor, and aborts. */
+        /* Without these two the engine finds no memory limit of its group, throws in a constructor, and
+           aborts. */
         {.path = "/proc/self/cgroup", .grant = LANDLOCK_READ_FILE, .optional = true},
         {.path = "/sys/fs/cgroup", .grant = LANDLOCK_READ_TREE, .optional = true},
     };

@@ -1,9 +1,10 @@
 /* The DuckDB file of a job, before the engine sees it.
  *
- * The engine gets a neutral name: a link in the current directory (the job's own) with the file's own base name, since
- * that gives the catalog its name. So no path of the server is in what SQL or an error can show, and an unprivileged
- * user needs no way to the file. A read lock of our own, taken first, keeps writers out from before we look for a
- * write-ahead log until the worker ends: the log cannot appear or go between the box and the open. */
+ * The engine gets a neutral name: a link in the current directory (the job's own) with the file's own base
+ * name, since that gives the catalog its name. So no path of the server is in what SQL or an error can show,
+ * and an unprivileged user needs no way to the file. A read lock of our own, taken first, keeps writers out
+ * from before we look for a write-ahead log until the worker ends: the log cannot appear or go between the
+ * box and the open. */
 #ifndef WORKER_SOURCE_H
 #define WORKER_SOURCE_H
 
@@ -11,7 +12,8 @@
 
 #include "base/error.h"
 
-/* The current directory by a name that is absolute (relative ones the engine makes absolute, and shows) and neutral. */
+/* The current directory by a name that is absolute (relative ones the engine makes absolute, and shows) and
+ * neutral. */
 #define JOB_DIRECTORY "/proc/self/cwd"
 
 struct source {

@@ -78,7 +78,8 @@ static void skip_quoted(struct cursor *c, char quote)
     c->at = close ? close + 1 : c->end;
 }
 
-/* True if a string goes on here: blanks and line comments with a line end among them, then a quote (SQL:1999 5.3). */
+/* True if a string goes on here: blanks and line comments with a line end among them, then a quote
+ * (SQL:1999 5.3). */
 static bool string_continues(const struct cursor *from, struct cursor *ret_quote)
 {
     struct cursor c = *from;
@@ -187,11 +188,11 @@ struct sql_text sql_text_scan(const char *sql, size_t length)
 }
 
 static const char *const others[] = {
-    "an ALTER",    "an ANALYZE",    "an ATTACH",   "a BEGIN",   "a CALL",    "a CHECKPOINT", "a COMMENT",
-    "a COMMIT",    "a COPY",        "a CREATE",    "a DEALLOCATE", "a DELETE", "a DETACH",   "a DROP",
-    "an END",      "an EXECUTE",    "an EXPLAIN",  "an EXPORT", "a FORCE",   "an IMPORT",    "an INSERT",
-    "an INSTALL",  "a LOAD",        "a MERGE",     "a PRAGMA",  "a PREPARE", "a RESET",      "a ROLLBACK",
-    "a SET",       "a START",       "a TRUNCATE",  "an UPDATE", "a USE",     "a VACUUM",     "an ABORT",
+    "an ALTER",   "an ANALYZE", "an ATTACH",  "a BEGIN",      "a CALL",    "a CHECKPOINT", "a COMMENT",
+    "a COMMIT",   "a COPY",     "a CREATE",   "a DEALLOCATE", "a DELETE",  "a DETACH",     "a DROP",
+    "an END",     "an EXECUTE", "an EXPLAIN", "an EXPORT",    "a FORCE",   "an IMPORT",    "an INSERT",
+    "an INSTALL", "a LOAD",     "a MERGE",    "a PRAGMA",     "a PREPARE", "a RESET",      "a ROLLBACK",
+    "a SET",      "a START",    "a TRUNCATE", "an UPDATE",    "a USE",     "a VACUUM",     "an ABORT",
 };
 
 const char *sql_text_other_statement(const char *keyword, size_t length)
@@ -204,18 +205,49 @@ const char *sql_text_other_statement(const char *keyword, size_t length)
     return NULL;
 }
 
-/* Refused as a courtesy, with a reason, where the box or the engine's lock would refuse or silence them anyway. */
+/* Refused as a courtesy, with a reason, where the box or the engine's lock would refuse or silence them
+ * anyway. */
 static const char *const refused[] = {
-    "checkpoint",        "disable_logging",   "disable_profile",       "disable_profiling",
-    "duckdb_logs",       "duckdb_logs_parsed", "duckdb_log_contexts",   "duckdb_secrets",
-    "enable_logging",    "enable_profile",    "enable_profiling",      "force_checkpoint",
-    "getenv",            "glob",              "iceberg_scan",          "parquet_bloom_probe",
-    "parquet_file_metadata", "parquet_full_metadata", "parquet_kv_metadata", "parquet_metadata",
-    "parquet_scan",      "parquet_schema",    "read_blob",             "read_csv",
-    "read_csv_auto",     "read_duckdb",       "read_json",             "read_json_auto",
-    "read_json_objects", "read_json_objects_auto", "read_ndjson",      "read_ndjson_auto",
-    "read_ndjson_objects", "read_parquet",    "read_text",             "read_xlsx",
-    "sniff_csv",         "truncate_duckdb_logs", "which_secret",       "write_log",
+    "checkpoint",
+    "disable_logging",
+    "disable_profile",
+    "disable_profiling",
+    "duckdb_logs",
+    "duckdb_logs_parsed",
+    "duckdb_log_contexts",
+    "duckdb_secrets",
+    "enable_logging",
+    "enable_profile",
+    "enable_profiling",
+    "force_checkpoint",
+    "getenv",
+    "glob",
+    "iceberg_scan",
+    "parquet_bloom_probe",
+    "parquet_file_metadata",
+    "parquet_full_metadata",
+    "parquet_kv_metadata",
+    "parquet_metadata",
+    "parquet_scan",
+    "parquet_schema",
+    "read_blob",
+    "read_csv",
+    "read_csv_auto",
+    "read_duckdb",
+    "read_json",
+    "read_json_auto",
+    "read_json_objects",
+    "read_json_objects_auto",
+    "read_ndjson",
+    "read_ndjson_auto",
+    "read_ndjson_objects",
+    "read_parquet",
+    "read_text",
+    "read_xlsx",
+    "sniff_csv",
+    "truncate_duckdb_logs",
+    "which_secret",
+    "write_log",
 };
 
 const char *sql_text_refused_function(const char *json, size_t length)

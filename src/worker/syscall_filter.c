@@ -17,19 +17,56 @@ static void release_filter(scmp_filter_ctx *filter)
 
 /* Measured on the engine, and what threads, signals and the C library need. */
 static const int allowed[] = {
-    SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(pread64), SCMP_SYS(pwrite64), SCMP_SYS(openat), SCMP_SYS(close),
-    SCMP_SYS(fstat), SCMP_SYS(stat), SCMP_SYS(newfstatat), SCMP_SYS(access), SCMP_SYS(lseek),
-    SCMP_SYS(fcntl), SCMP_SYS(ftruncate), SCMP_SYS(unlink), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise),
-    SCMP_SYS(brk), SCMP_SYS(futex), SCMP_SYS(sched_yield), SCMP_SYS(sched_getaffinity), SCMP_SYS(sysinfo),
-    SCMP_SYS(getrandom), SCMP_SYS(clock_gettime), SCMP_SYS(clock_nanosleep), SCMP_SYS(gettimeofday),
-    SCMP_SYS(rseq), SCMP_SYS(set_robust_list), SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigprocmask),
-    SCMP_SYS(rt_sigreturn), SCMP_SYS(restart_syscall), SCMP_SYS(gettid), SCMP_SYS(getpid), SCMP_SYS(getrusage),
-    SCMP_SYS(poll), SCMP_SYS(exit), SCMP_SYS(exit_group),
+    SCMP_SYS(read),
+    SCMP_SYS(write),
+    SCMP_SYS(pread64),
+    SCMP_SYS(pwrite64),
+    SCMP_SYS(openat),
+    SCMP_SYS(close),
+    SCMP_SYS(fstat),
+    SCMP_SYS(stat),
+    SCMP_SYS(newfstatat),
+    SCMP_SYS(access),
+    SCMP_SYS(lseek),
+    SCMP_SYS(fcntl),
+    SCMP_SYS(ftruncate),
+    SCMP_SYS(unlink),
+    SCMP_SYS(munmap),
+    SCMP_SYS(mremap),
+    SCMP_SYS(madvise),
+    SCMP_SYS(brk),
+    SCMP_SYS(futex),
+    SCMP_SYS(sched_yield),
+    SCMP_SYS(sched_getaffinity),
+    SCMP_SYS(sysinfo),
+    SCMP_SYS(getrandom),
+    SCMP_SYS(clock_gettime),
+    SCMP_SYS(clock_nanosleep),
+    SCMP_SYS(gettimeofday),
+    SCMP_SYS(rseq),
+    SCMP_SYS(set_robust_list),
+    SCMP_SYS(rt_sigaction),
+    SCMP_SYS(rt_sigprocmask),
+    SCMP_SYS(rt_sigreturn),
+    SCMP_SYS(restart_syscall),
+    SCMP_SYS(gettid),
+    SCMP_SYS(getpid),
+    SCMP_SYS(getrusage),
+    SCMP_SYS(poll),
+    SCMP_SYS(exit),
+    SCMP_SYS(exit_group),
 };
 
 static const int until_closed[] = {
-    SCMP_SYS(setgroups), SCMP_SYS(setresgid), SCMP_SYS(setresuid), SCMP_SYS(capget), SCMP_SYS(capset),
-    SCMP_SYS(prctl), SCMP_SYS(seccomp), SCMP_SYS(landlock_create_ruleset), SCMP_SYS(landlock_add_rule),
+    SCMP_SYS(setgroups),
+    SCMP_SYS(setresgid),
+    SCMP_SYS(setresuid),
+    SCMP_SYS(capget),
+    SCMP_SYS(capset),
+    SCMP_SYS(prctl),
+    SCMP_SYS(seccomp),
+    SCMP_SYS(landlock_create_ruleset),
+    SCMP_SYS(landlock_add_rule),
     SCMP_SYS(landlock_restrict_self),
 };
 
@@ -52,8 +89,8 @@ static int add_guarded(scmp_filter_ctx filter, int link_fd)
         int call;
         struct scmp_arg_cmp guard;
     } rules[] = {
-        {SCMP_SYS(sendmsg), on_link},      {SCMP_SYS(recvmsg), on_link},          {SCMP_SYS(tgkill), at_us},
-        {SCMP_SYS(mmap), not_executable},  {SCMP_SYS(mprotect), not_executable},  {SCMP_SYS(clone), as_thread},
+        {SCMP_SYS(sendmsg), on_link},     {SCMP_SYS(recvmsg), on_link},         {SCMP_SYS(tgkill), at_us},
+        {SCMP_SYS(mmap), not_executable}, {SCMP_SYS(mprotect), not_executable}, {SCMP_SYS(clone), as_thread},
     };
     int status = 0;
     for (size_t i = 0; i < ARRAY_SIZE(rules) && status == 0; i++)
@@ -61,7 +98,8 @@ static int add_guarded(scmp_filter_ctx filter, int link_fd)
     /* The flags of clone3 are in memory, where a filter cannot look: the C library falls back to clone. */
     if (status == 0)
         status = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
-    /* Nothing is a link: so the engine's realpath() gives, and SQL sees, the neutral name of the source (source.h). */
+    /* Nothing is a link: so the engine's realpath() gives, and SQL sees, the neutral name of the source
+     * (source.h). */
     if (status == 0)
         status = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EINVAL), SCMP_SYS(readlink), 0);
     return status;

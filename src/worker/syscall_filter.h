@@ -1,5 +1,6 @@
-/* seccomp: which system calls this process may still make. All others answer EPERM, and nobody is killed: SQL alone
- * can reach one (glob() lists a directory), and shall get an error. https://docs.kernel.org/userspace-api/seccomp_filter.html */
+/* seccomp: which system calls this process may still make. All others answer EPERM, and nobody is killed: SQL
+ * alone can reach one (glob() lists a directory), and shall get an error.
+ * https://docs.kernel.org/userspace-api/seccomp_filter.html */
 #ifndef WORKER_SYSCALL_FILTER_H
 #define WORKER_SYSCALL_FILTER_H
 
@@ -10,9 +11,9 @@
 /* True if this kernel can filter. */
 bool syscall_filter_supported(void);
 
-/* The filter under which the engine is opened: what it needs, the messages on `link_fd`, threads but no processes, no
- * executable memory; and for the time being what syscall_filter_close() takes away. For this thread and what it
- * starts; needs no_new_privs. */
+/* The filter under which the engine is opened: what it needs, the messages on `link_fd`, threads but no
+ * processes, no executable memory; and for the time being what syscall_filter_close() takes away. For this
+ * thread and what it starts; needs no_new_privs. */
 MUST_CHECK bool syscall_filter_enter(int link_fd, struct error *e);
 
 /* Takes away what changes users, capabilities and the box itself. */

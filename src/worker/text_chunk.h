@@ -1,8 +1,8 @@
 /* What the engine hands to an encoder: some rows, every value as text, by column.
  *
- * Plain records over memory that the engine owns; valid until the next call of engine_next(). Read by the job thread
- * only. The layout of a value is DuckDB's own VARCHAR (engine.c checks it against duckdb.h), so that nothing is copied
- * on the way; encoders see this header and never duckdb.h. */
+ * Plain records over memory that the engine owns; valid until the next call of engine_next(). Read by the job
+ * thread only. The layout of a value is DuckDB's own VARCHAR (engine.c checks it against duckdb.h), so that
+ * nothing is copied on the way; encoders see this header and never duckdb.h. */
 #ifndef WORKER_TEXT_CHUNK_H
 #define WORKER_TEXT_CHUNK_H
 

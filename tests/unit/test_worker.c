@@ -42,8 +42,8 @@ static void a_statement_ends_where_the_engine_says(void **state)
 static void text_that_does_not_end_ends_there(void **state)
 {
     (void)state;
-    const char *const open[] = {"SELECT '", "SELECT \"a;", "SELECT $x$;", "SELECT e'\\", "SELECT e'\\'", "SELECT $",
-                                "SELECT e'"};
+    const char *const open[] = {"SELECT '",     "SELECT \"a;", "SELECT $x$;", "SELECT e'\\",
+                                "SELECT e'\\'", "SELECT $",    "SELECT e'"};
     for (size_t i = 0; i < sizeof open / sizeof *open; i++)
         expect_first(open[i], open[i], 1);
     expect_first("SELECT e'a'\n--", "SELECT e'a'", 1);
@@ -95,14 +95,16 @@ static void values_are_quoted_as_by_the_engine(void **state)
 {
     (void)state;
     const char *const quoted[] = {"", "a,b", "\"", "line\nfeed", "carriage\r", "a long value with # in it"};
-    const char *const bare[] = {"a", " ", "\t", "a;b", "back\\slash", "'", "a long value without anything", "NULL"};
+    const char *const bare[] = {"a",   " ", "\t", "a;b", "back\\slash", "'", "a long value without anything",
+                                "NULL"};
     for (size_t i = 0; i < sizeof quoted / sizeof *quoted; i++)
         assert_true(csv_needs_quotes(quoted[i], strlen(quoted[i])));
     for (size_t i = 0; i < sizeof bare / sizeof *bare; i++)
         assert_false(csv_needs_quotes(bare[i], strlen(bare[i])));
 }
 
-/* The quick look at eight bytes at a time, against the rule: every byte at every place of every short length. */
+/* The quick look at eight bytes at a time, against the rule: every byte at every place of every short length.
+ */
 static void every_byte_at_every_place_is_seen(void **state)
 {
     (void)state;
@@ -144,7 +146,8 @@ static void rows_become_lines(void **state)
     struct parts *parts = parts_new(2, 4096, &e);
     assert_true(output_init(&o, parts, keep_part, &length, &e));
     const char *const names[] = {"plain", "say \"hi\""};
-    const struct text_value left[] = {value("twelve bytes"), value("thirteen byte"), value(""), value("a\"b")};
+    const struct text_value left[] = {value("twelve bytes"), value("thirteen byte"), value(""),
+                                      value("a\"b")};
     const struct text_value right[] = {value("1"), value("with \"quotes\", long"), value("x"), value("#")};
     const uint64_t not_third = ~4ull;
     const struct text_column columns[] = {{.values = left}, {.values = right, .validity = &not_third}};
@@ -154,7 +157,8 @@ static void rows_become_lines(void **state)
                                    "thirteen byte,\"with \"\"quotes\"\", long\"\n"
                                    "\"\",\n"
                                    "\"a\"\"b\",\"#\"\n";
-    assert_true(csv_encoder.begin(&o, names, 2, &e) && csv_encoder.chunk(&o, &chunk, &e) && csv_encoder.end(&o, &e));
+    assert_true(csv_encoder.begin(&o, names, 2, &e) && csv_encoder.chunk(&o, &chunk, &e) &&
+                csv_encoder.end(&o, &e));
     assert_true(output_finish(&o, digest, &e));
     assert_int_equal(length, sizeof expected - 1);
     assert_memory_equal(parts_buffer(parts, 0), expected, length);

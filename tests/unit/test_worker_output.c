@@ -13,7 +13,8 @@
 #define PART_SIZE 64
 #define PART_COUNT 2
 
-/* Plays the server: a thread that takes announced parts out of a pipe, keeps their bytes, and frees the buffers. */
+/* Plays the server: a thread that takes announced parts out of a pipe, keeps their bytes, and frees the
+ * buffers. */
 struct taker {
     struct parts *parts;
     struct output output;
@@ -41,11 +42,13 @@ static void *take(void *context)
     struct taker *t = context;
     struct announced a;
     while (read(t->pipe[0], &a, sizeof a) == sizeof a) {
-        t->short_part_before_last = t->short_part_before_last || (t->part_count > 0 && t->last_length != PART_SIZE);
+        t->short_part_before_last =
+            t->short_part_before_last || (t->part_count > 0 && t->last_length != PART_SIZE);
         t->part_count++;
         t->last_length = a.length;
         buf_append(&t->taken, parts_buffer(t->parts, a.index), a.length);
-        memset(parts_buffer(t->parts, a.index), '!', PART_SIZE); /* what is freed is not the file's any more */
+        memset(parts_buffer(t->parts, a.index), '!',
+               PART_SIZE); /* what is freed is not the file's any more */
         if (!output_free_buffer(&t->output, a.index))
             t->short_part_before_last = true;
     }

@@ -1,5 +1,6 @@
 /* Runs one job through a real worker process and prints what happened as one line of JSON. See --help.
- * Exit status: 0 the worker kept to the protocol (also where the job failed), 1 it did not, 2 the driver could not run. */
+ * Exit status: 0 the worker kept to the protocol (also where the job failed), 1 it did not, 2 the driver
+ * could not run. */
 #include <fcntl.h>
 #include <getopt.h>
 #include <jansson.h>
@@ -39,7 +40,8 @@ static uint64_t parse_size(const char *text)
     static const struct {
         const char *unit;
         uint64_t factor;
-    } units[] = {{"", 1}, {"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"MB", 1000000}, {"GB", 1000000000}};
+    } units[] = {{"", 1},          {"KiB", 1 << 10}, {"MiB", 1 << 20},
+                 {"GiB", 1 << 30}, {"MB", 1000000},  {"GB", 1000000000}};
     for (size_t i = 0; i < ARRAY_SIZE(units); i++)
         if (end != text && strcmp(end, units[i].unit) == 0)
             return n * units[i].factor;
@@ -59,14 +61,16 @@ static void print_result(const struct play_result *r)
     char hex[SHA256_HEX_SIZE] = "";
     if (r->done)
         hex_encode(r->digest, SHA256_BYTES, hex);
-    json_t *o = json_pack(
-        "{s:b, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:f, s:f, s:I, s:i, s:b, s:b, s:I, s:f, s:i, s:I, s:i}", /**/
-        "done", r->done, "code", error_code_name(r->error.code), "message", r->error.message, "broken", r->broken,
-        "rows", (json_int_t)r->rows, "bytes", (json_int_t)r->bytes, "parts", (json_int_t)r->parts, "sha256", hex,
-        "wall_s", r->wall_s, "cpu_s", r->cpu_s, "peak_rss_anon", (json_int_t)r->peak_rss_anon, "threads",
-        (int)r->threads, "box_seen", r->box_seen, "boxed", r->boxed, "progress", (json_int_t)r->progress, "percent",
-        r->percent, "spill_left", (int)r->spill_left, "cancel_ms", (json_int_t)r->cancel_ms, "signal",
-        WIFSIGNALED(r->wait_status) ? WTERMSIG(r->wait_status) : 0);
+    json_t *o =
+        json_pack("{s:b, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:f, s:f, s:I, s:i, s:b, s:b, s:I, s:f, s:i, "
+                  "s:I, s:i}", /**/
+                  "done", r->done, "code", error_code_name(r->error.code), "message", r->error.message,
+                  "broken", r->broken, "rows", (json_int_t)r->rows, "bytes", (json_int_t)r->bytes, "parts",
+                  (json_int_t)r->parts, "sha256", hex, "wall_s", r->wall_s, "cpu_s", r->cpu_s,
+                  "peak_rss_anon", (json_int_t)r->peak_rss_anon, "threads", (int)r->threads, "box_seen",
+                  r->box_seen, "boxed", r->boxed, "progress", (json_int_t)r->progress, "percent", r->percent,
+                  "spill_left", (int)r->spill_left, "cancel_ms", (json_int_t)r->cancel_ms, "signal",
+                  WIFSIGNALED(r->wait_status) ? WTERMSIG(r->wait_status) : 0);
     char *line = o ? json_dumps(o, JSON_COMPACT) : NULL;
     puts(line ? line : "{}");
     free(line);
@@ -74,7 +78,8 @@ static void print_result(const struct play_result *r)
 }
 
 static const char usage[] =
-    "worker_driver --source FILE (--sql TEXT | --sql-file FILE) [--worker PROGRAM] [--out FILE] [--memory SIZE]\n"
+    "worker_driver --source FILE (--sql TEXT | --sql-file FILE) [--worker PROGRAM] [--out FILE] [--memory "
+    "SIZE]\n"
     "  [--spill SIZE] [--threads N] [--parts N] [--part-size SIZE] [--uid N] [--gid N] [--format NAME]\n"
     "  [--sandbox required|best-effort|off] [--source-wait MS] [--cancel-after BYTES] [--kill-after BYTES]\n"
     "  [--slow MS] [--deadline MS]\n";
@@ -92,8 +97,12 @@ int main(int argc, char **argv)
     };
     struct play_options o = {
         .worker = "build/downloads-worker",
-        .spec = {.format = (char *)"csv", .memory_limit = 256ull << 20, .spill_limit = 4ull << 30, .threads = 2,
-                 .part_count = 4, .part_size = 4 << 20},
+        .spec = {.format = (char *)"csv",
+                 .memory_limit = 256ull << 20,
+                 .spill_limit = 4ull << 30,
+                 .threads = 2,
+                 .part_count = 4,
+                 .part_size = 4 << 20},
         .cancel_after = UINT64_MAX,
         .kill_after = UINT64_MAX,
         .deadline_ms = 300000,
@@ -101,26 +110,66 @@ int main(int argc, char **argv)
     FILE *out = NULL;
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (option) {
-        case 'w': o.worker = optarg; break;
-        case 's': o.spec.source_path = optarg; break;
-        case 'q': o.spec.sql = optarg; break;
-        case 'f': o.spec.sql = read_file(optarg); break;
-        case 'o': out = fopen(optarg, "wb"); break;
-        case 'm': o.spec.memory_limit = parse_size(optarg); break;
-        case 'S': o.spec.spill_limit = parse_size(optarg); break;
-        case 't': o.spec.threads = (uint32_t)parse_size(optarg); break;
-        case 'p': o.spec.part_count = (uint32_t)parse_size(optarg); break;
-        case 'P': o.spec.part_size = parse_size(optarg); break;
-        case 'u': o.spec.uid = (uint32_t)parse_size(optarg); break;
-        case 'g': o.spec.gid = (uint32_t)parse_size(optarg); break;
-        case 'F': o.spec.format = optarg; break;
-        case 'b': o.spec.sandbox = parse_mode(optarg); break;
-        case 'W': o.spec.source_wait_ms = parse_size(optarg); break;
-        case 'c': o.cancel_after = parse_size(optarg); break;
-        case 'k': o.kill_after = parse_size(optarg); break;
-        case 'l': o.slow_ms = (uint32_t)parse_size(optarg); break;
-        case 'd': o.deadline_ms = (int)parse_size(optarg); break;
-        default: fputs(usage, stderr); return 2;
+        case 'w':
+            o.worker = optarg;
+            break;
+        case 's':
+            o.spec.source_path = optarg;
+            break;
+        case 'q':
+            o.spec.sql = optarg;
+            break;
+        case 'f':
+            o.spec.sql = read_file(optarg);
+            break;
+        case 'o':
+            out = fopen(optarg, "wb");
+            break;
+        case 'm':
+            o.spec.memory_limit = parse_size(optarg);
+            break;
+        case 'S':
+            o.spec.spill_limit = parse_size(optarg);
+            break;
+        case 't':
+            o.spec.threads = (uint32_t)parse_size(optarg);
+            break;
+        case 'p':
+            o.spec.part_count = (uint32_t)parse_size(optarg);
+            break;
+        case 'P':
+            o.spec.part_size = parse_size(optarg);
+            break;
+        case 'u':
+            o.spec.uid = (uint32_t)parse_size(optarg);
+            break;
+        case 'g':
+            o.spec.gid = (uint32_t)parse_size(optarg);
+            break;
+        case 'F':
+            o.spec.format = optarg;
+            break;
+        case 'b':
+            o.spec.sandbox = parse_mode(optarg);
+            break;
+        case 'W':
+            o.spec.source_wait_ms = parse_size(optarg);
+            break;
+        case 'c':
+            o.cancel_after = parse_size(optarg);
+            break;
+        case 'k':
+            o.kill_after = parse_size(optarg);
+            break;
+        case 'l':
+            o.slow_ms = (uint32_t)parse_size(optarg);
+            break;
+        case 'd':
+            o.deadline_ms = (int)parse_size(optarg);
+            break;
+        default:
+            fputs(usage, stderr);
+            return 2;
         }
     }
     if (!o.spec.source_path || !o.spec.sql) {

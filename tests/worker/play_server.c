@@ -97,8 +97,9 @@ static void look_at_threads(struct play *p)
         if (d->d_name[0] == '.' || !read_status(path, text, sizeof text))
             continue;
         threads++;
-        boxed = boxed && status_field(text, "\nNoNewPrivs:", 10) == 1 && status_field(text, "\nSeccomp:", 10) == 2 &&
-                status_field(text, "\nCapEff:", 16) == 0 && status_field(text, "\nCapPrm:", 16) == 0 &&
+        boxed = boxed && status_field(text, "\nNoNewPrivs:", 10) == 1 &&
+                status_field(text, "\nSeccomp:", 10) == 2 && status_field(text, "\nCapEff:", 16) == 0 &&
+                status_field(text, "\nCapPrm:", 16) == 0 &&
                 (p->o->spec.uid == 0 || status_field(text, "\nUid:", 10) == p->o->spec.uid);
     }
     if (threads == 0)

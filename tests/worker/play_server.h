@@ -10,8 +10,8 @@
 #include "link/job_spec.h"
 
 struct play_options {
-    const char *worker; /* the program */
-    struct job_spec spec; /* spill_dir is made by play_server() */
+    const char *worker;    /* the program */
+    struct job_spec spec;  /* spill_dir is made by play_server() */
     uint64_t cancel_after; /* bytes of parts after which CANCEL is sent; UINT64_MAX: never. 0: with START */
     uint64_t kill_after;   /* the same for SIGKILL */
     uint32_t slow_ms;      /* each buffer is kept this long */
@@ -22,9 +22,9 @@ struct play_options {
 };
 
 struct play_result {
-    bool done;               /* DONE came; else `error` is what FAILED said */
+    bool done; /* DONE came; else `error` is what FAILED said */
     struct error error;
-    char broken[512];        /* not empty: the worker broke this rule, or it died */
+    char broken[512]; /* not empty: the worker broke this rule, or it died */
     uint64_t rows, bytes;
     uint64_t parts;
     uint8_t digest[SHA256_BYTES]; /* of the bytes, taken here */

@@ -8,20 +8,53 @@
 #define MAX_CHILDREN 3
 
 enum kind {
-    KIND_BOOLEAN, KIND_TINYINT, KIND_SMALLINT, KIND_INTEGER, KIND_BIGINT, KIND_HUGEINT, KIND_UTINYINT,
-    KIND_USMALLINT, KIND_UINTEGER, KIND_UBIGINT, KIND_UHUGEINT, KIND_FLOAT, KIND_DOUBLE, KIND_DECIMAL, KIND_VARCHAR,
-    KIND_BLOB, KIND_BIT, KIND_UUID, KIND_DATE, KIND_TIME, KIND_TIME_NS, KIND_TIMETZ, KIND_TIMESTAMP,
-    KIND_TIMESTAMP_S, KIND_TIMESTAMP_MS, KIND_TIMESTAMP_NS, KIND_TIMESTAMPTZ, KIND_INTERVAL, KIND_ENUM, KIND_JSON,
-    KIND_BIGNUM, KIND_GEOMETRY, KIND_VARIANT,
-    KIND_LIST, KIND_ARRAY, KIND_STRUCT, KIND_MAP, KIND_UNION, /* nested, from here on */
+    KIND_BOOLEAN,
+    KIND_TINYINT,
+    KIND_SMALLINT,
+    KIND_INTEGER,
+    KIND_BIGINT,
+    KIND_HUGEINT,
+    KIND_UTINYINT,
+    KIND_USMALLINT,
+    KIND_UINTEGER,
+    KIND_UBIGINT,
+    KIND_UHUGEINT,
+    KIND_FLOAT,
+    KIND_DOUBLE,
+    KIND_DECIMAL,
+    KIND_VARCHAR,
+    KIND_BLOB,
+    KIND_BIT,
+    KIND_UUID,
+    KIND_DATE,
+    KIND_TIME,
+    KIND_TIME_NS,
+    KIND_TIMETZ,
+    KIND_TIMESTAMP,
+    KIND_TIMESTAMP_S,
+    KIND_TIMESTAMP_MS,
+    KIND_TIMESTAMP_NS,
+    KIND_TIMESTAMPTZ,
+    KIND_INTERVAL,
+    KIND_ENUM,
+    KIND_JSON,
+    KIND_BIGNUM,
+    KIND_GEOMETRY,
+    KIND_VARIANT,
+    KIND_LIST,
+    KIND_ARRAY,
+    KIND_STRUCT,
+    KIND_MAP,
+    KIND_UNION, /* nested, from here on */
     KIND_COUNT
 };
 
 static const char *const names[KIND_COUNT] = {
-    "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
-    "UHUGEINT", "FLOAT", "DOUBLE", NULL, "VARCHAR", "BLOB", "BIT", "UUID", "DATE", "TIME", "TIME_NS", "TIMETZ",
-    "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "TIMESTAMPTZ", "INTERVAL", NULL, "JSON", "BIGNUM",
-    "GEOMETRY", "VARIANT",
+    "BOOLEAN",   "TINYINT",   "SMALLINT",    "INTEGER",      "BIGINT",       "HUGEINT",     "UTINYINT",
+    "USMALLINT", "UINTEGER",  "UBIGINT",     "UHUGEINT",     "FLOAT",        "DOUBLE",      NULL,
+    "VARCHAR",   "BLOB",      "BIT",         "UUID",         "DATE",         "TIME",        "TIME_NS",
+    "TIMETZ",    "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "TIMESTAMPTZ", "INTERVAL",
+    NULL,        "JSON",      "BIGNUM",      "GEOMETRY",     "VARIANT",
 };
 
 struct type {
@@ -86,7 +119,8 @@ static void free_type(struct type *t)
 }
 
 static const char *const fields[MAX_CHILDREN] = {"a", "b c", "D'\"e,"};
-static const char *const enum_values[] = {"plain", "", "with,comma", "with \"quotes\"", "line\nend", "#", "NULL", "ü"};
+static const char *const enum_values[] = {"plain",     "",  "with,comma", "with \"quotes\"",
+                                          "line\nend", "#", "NULL",       "ü"};
 
 static void put_quoted(struct buf *b, const char *text, size_t length, char quote)
 {
@@ -165,7 +199,8 @@ static void put_integer(struct random_source *r, enum kind kind, struct buf *b)
         [KIND_SMALLINT] = {"-32768", "32767", 4},
         [KIND_INTEGER] = {"-2147483648", "2147483647", 9},
         [KIND_BIGINT] = {"-9223372036854775808", "9223372036854775807", 18},
-        [KIND_HUGEINT] = {"-170141183460469231731687303715884105728", "170141183460469231731687303715884105727", 38},
+        [KIND_HUGEINT] = {"-170141183460469231731687303715884105728",
+                          "170141183460469231731687303715884105727", 38},
         [KIND_UTINYINT] = {"0", "255", 2},
         [KIND_USMALLINT] = {"0", "65535", 4},
         [KIND_UINTEGER] = {"0", "4294967295", 9},
@@ -191,8 +226,9 @@ static void put_integer(struct random_source *r, enum kind kind, struct buf *b)
 
 static void put_float(struct random_source *r, enum kind kind, struct buf *b)
 {
-    static const char *const special[] = {"nan", "inf", "-inf", "-0.0", "0", "1", "1e16", "1e15", "123456789012345678",
-                                          "1e-5", "0.0001", "0.1", "16777216", "-2.5", "3.4e38", "1.17549435e-38"};
+    static const char *const special[] = {
+        "nan",  "inf",    "-inf", "-0.0",     "0",    "1",      "1e16",          "1e15", "123456789012345678",
+        "1e-5", "0.0001", "0.1",  "16777216", "-2.5", "3.4e38", "1.17549435e-38"};
     if (random_below(r, 3) == 0) {
         buf_append_text(b, PICK(r, special));
         return;
@@ -212,9 +248,11 @@ static void put_float(struct random_source *r, enum kind kind, struct buf *b)
 
 static void put_words(struct random_source *r, struct buf *b)
 {
-    static const char *const pieces[] = {"a", "word", " ", "  ", "\t", ",", ";", "\"", "\"\"", "'", "#", "\n", "\r",
-                                         "\r\n", "\\", "NULL", "null", "é", "漢字", "🙂", "0", "-1.5", "{", "]", "=",
-                                         "twelve bytes", "thirteen byte", "\x01", "\x7f", "/* -- */", "$1", "?"};
+    static const char *const pieces[] = {
+        "a",    "word", " ",        "  ",   "\t",   ",",  ";",    "\"",           "\"\"",
+        "'",    "#",    "\n",       "\r",   "\r\n", "\\", "NULL", "null",         "é",
+        "漢字", "🙂", "0",        "-1.5", "{",    "]",  "=",    "twelve bytes", "thirteen byte",
+        "\x01", "\x7f", "/* -- */", "$1",   "?"};
     _cleanup_buf_ struct buf text;
     buf_init(&text, 1 << 20);
     uint64_t count = random_below(r, 6);
@@ -261,8 +299,13 @@ static void put_timestamp(struct random_source *r, enum kind kind, struct buf *b
 
 static void put_json(struct random_source *r, struct buf *b)
 {
-    static const char *const documents[] = {"{\"a\": [1, 2.50, null]}", "\"text, with \\\"quotes\\\"\"", "null", "[]",
-                                            "{\"k\":{\"n\":true},  \"k2\" : \"#\"}", "12345678901234567890", "{ }"};
+    static const char *const documents[] = {"{\"a\": [1, 2.50, null]}",
+                                            "\"text, with \\\"quotes\\\"\"",
+                                            "null",
+                                            "[]",
+                                            "{\"k\":{\"n\":true},  \"k2\" : \"#\"}",
+                                            "12345678901234567890",
+                                            "{ }"};
     put_text(b, PICK(r, documents));
 }
 
@@ -449,8 +492,20 @@ void random_table(struct random_source *r, const char *name, struct buf *sql, ui
 
 void random_query(struct random_source *r, const char *name, uint32_t columns, struct buf *sql)
 {
-    static const char *const odd_names[] = {"x", "X", "x_1", "a,b", "say \"hi\"", "#", "line\nend", " ", "é", "x_1_1",
-                                            "select", "NULL", "a very long name, longer than most", "1"};
+    static const char *const odd_names[] = {"x",
+                                            "X",
+                                            "x_1",
+                                            "a,b",
+                                            "say \"hi\"",
+                                            "#",
+                                            "line\nend",
+                                            " ",
+                                            "é",
+                                            "x_1_1",
+                                            "select",
+                                            "NULL",
+                                            "a very long name, longer than most",
+                                            "1"};
     switch (random_below(r, 8)) {
     case 0:
         buf_printf(sql, "SELECT * FROM %s WHERE c0 IS NULL AND c0 IS NOT NULL", name);
@@ -459,7 +514,8 @@ void random_query(struct random_source *r, const char *name, uint32_t columns, s
         buf_printf(sql, "FROM %s ORDER BY rowid DESC LIMIT 7", name);
         return;
     case 2:
-        buf_printf(sql, "WITH q AS (SELECT * FROM %s) SELECT * FROM q UNION ALL SELECT * FROM q -- twice", name);
+        buf_printf(sql, "WITH q AS (SELECT * FROM %s) SELECT * FROM q UNION ALL SELECT * FROM q -- twice",
+                   name);
         return;
     case 3:
         buf_printf(sql, "SELECT *, NULL, 1, 'x', count(*) OVER (), c0 FROM %s", name);

@@ -1,5 +1,6 @@
-/* Random tables over every type of the engine, as SQL text; the same seed gives the same text. For the differential
- * test. Values are chosen for what a CSV writer can get wrong: quotes, line ends, limits, infinities, NULL. */
+/* Random tables over every type of the engine, as SQL text; the same seed gives the same text. For the
+ * differential test. Values are chosen for what a CSV writer can get wrong: quotes, line ends, limits,
+ * infinities, NULL. */
 #ifndef TESTS_RANDOM_TABLE_H
 #define TESTS_RANDOM_TABLE_H
 

@@ -1,5 +1,6 @@
-/* The worker's CSV against the engine's own: random tables (random_table.h) in a DuckDB file, `COPY (query) TO ...`
- * here for what is expected, and the same query through a real worker in its box. Every byte must be equal.
+/* The worker's CSV against the engine's own: random tables (random_table.h) in a DuckDB file, `COPY (query)
+ * TO ...` here for what is expected, and the same query through a real worker in its box. Every byte must be
+ * equal.
  *
  *     test_differential [--seed N] [--count N]
  *
@@ -119,8 +120,8 @@ static void make_tables(struct test *t, struct random_source *r, struct schema *
     duckdb_close(&database);
 }
 
-/* From the file as the worker finds it: a checkpoint may change what is stored (0.0 and -0.0 in one FLOAT column may
- * become one of the two). */
+/* From the file as the worker finds it: a checkpoint may change what is stored (0.0 and -0.0 in one FLOAT
+ * column may become one of the two). */
 static void copy_all(struct test *t, const struct schema *schemas, size_t count)
 {
     duckdb_connection c;
@@ -147,7 +148,8 @@ static bool compare(void *context, const uint8_t *data, size_t length)
 static void report(const struct schema *s, const struct comparison *c, const struct play_result *r)
 {
     size_t from = c->at > 60 ? c->at - 60 : 0, to = c->at + 60 < c->size ? c->at + 60 : c->size;
-    printf("DIFFERENT at offset %zu of %zu (done %d, error \"%s\", broken \"%s\")\n%s%s\nexpected around it: <<%.*s>>\n",
+    printf("DIFFERENT at offset %zu of %zu (done %d, error \"%s\", broken \"%s\")\n%s%s\nexpected around it: "
+           "<<%.*s>>\n",
            c->at, c->size, r->done, r->error.message, r->broken, s->definition, s->query, (int)(to - from),
            (const char *)c->expected + from);
 }
@@ -171,9 +173,14 @@ static void check_one(struct test *t, struct random_source *r, const struct sche
     buf_printf(&sql, "%s%s", s->query, random_below(r, 3) ? "" : "\n; -- end");
     struct play_options o = {
         .worker = t->worker,
-        .spec = {.sql = sql.data, .source_path = t->source, .format = (char *)"csv", .memory_limit = 256ull << 20,
-                 .spill_limit = 1ull << 30, .threads = 1 + (uint32_t)random_below(r, 2),
-                 .part_count = 2 + (uint32_t)random_below(r, 3), .part_size = 1000 + random_below(r, 100000),
+        .spec = {.sql = sql.data,
+                 .source_path = t->source,
+                 .format = (char *)"csv",
+                 .memory_limit = 256ull << 20,
+                 .spill_limit = 1ull << 30,
+                 .threads = 1 + (uint32_t)random_below(r, 2),
+                 .part_count = 2 + (uint32_t)random_below(r, 3),
+                 .part_size = 1000 + random_below(r, 100000),
                  .sandbox = MODE},
         .cancel_after = UINT64_MAX,
         .kill_after = UINT64_MAX,
@@ -210,7 +217,8 @@ static void run_batch(struct test *t, struct random_source *r, size_t count)
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {{"seed", 1, NULL, 's'}, {"count", 1, NULL, 'c'}, {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"seed", 1, NULL, 's'}, {"count", 1, NULL, 'c'}, {NULL, 0, NULL, 0}};
     uint64_t seed = (uint64_t)clock_wall_us(), count = 100;
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (option == 's')
@@ -236,6 +244,7 @@ int main(int argc, char **argv)
         left -= n;
     }
     rmdir(t.directory);
-    printf("%" PRIu64 " schemas, %" PRIu64 " bytes, %" PRIu64 " different\n", t.schemas, t.bytes, t.different);
+    printf("%" PRIu64 " schemas, %" PRIu64 " bytes, %" PRIu64 " different\n", t.schemas, t.bytes,
+           t.different);
     return t.different ? 1 : 0;
 }
