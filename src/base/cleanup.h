@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define _cleanup_(f) __attribute__((cleanup(f)))
+#define _cleanup_(f) __attribute__((cleanup(f), unused)) /* only released is a use, too */
 
 static inline void cleanup_free(void *p)
 {

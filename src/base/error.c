@@ -39,6 +39,7 @@ size_t utf8_prefix(const char *text, size_t length, size_t max)
     return end;
 }
 
+PRINTF_LIKE(4, 0)
 static void set(struct error *e, enum error_code code, const char *suffix, const char *format, va_list args)
 {
     static const char mark[] = "...";

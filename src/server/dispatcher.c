@@ -136,6 +136,8 @@ static void step_done(struct store_task *t)
 {
     struct running *r = CONTAINER_OF(t, struct running, step);
     bool gone = !t->ok && (t->error.code == ERROR_STALE || t->error.code == ERROR_NOT_FOUND);
+    if (!t->ok)
+        job_release(&r->ended_job); /* filled, where only the commit failed */
     if (!t->ok && !gone) {
         log_job(LOG_LEVEL_ERROR, r->job.id, "cannot store the end of the job, trying again: %s", t->error.message);
         set_timer(r->retry, RETRY_MS);

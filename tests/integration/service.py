@@ -67,9 +67,12 @@ class Stream:
         self.chunks = []
 
     def chunk(self):
-        """The next chunk; b"" at the end. By hand, since http.client puts chunks together."""
+        """The next chunk; b"" at the end that the server sent. By hand, since http.client puts chunks together."""
         file = self.response.fp
-        size = int(file.readline().split(b";")[0] or b"0", 16)
+        head = file.readline()
+        if not head:
+            raise ConnectionResetError("the stream was cut off")
+        size = int(head, 16)
         data = file.read(size)
         file.readline()
         if data:
@@ -90,9 +93,6 @@ class Stream:
             if condition(event):
                 return event
         raise AssertionError(f"the stream ended before: {[e.text for e in seen]}")
-
-    def at_end(self):
-        return self.chunk() == b"" and self.connection.sock is None or self.response.fp.read() == b""
 
     def close(self):
         self.connection.close()
