@@ -30,6 +30,7 @@ test: packages
 	tools/run-tests
 
 bench: build
+	mkdir -p demo && cd demo && build=$(CURDIR)/build sh ../tools/sample
 	/usr/bin/python3 bench/many_jobs.py demo/sample.duckdb
 	/usr/bin/python3 bench/connections.py demo/sample.duckdb
 	/usr/bin/python3 bench/large_export.py

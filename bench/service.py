@@ -18,7 +18,7 @@ class Service:
     def __init__(self, source, **variables):
         self.directory = tempfile.TemporaryDirectory(prefix="downloads-bench-")
         environment = {k: v for k, v in os.environ.items() if not k.startswith("GOPIE_DS_")}
-        environment |= {"GOPIE_DS_SERVER_PORT": "0", "GOPIE_DS_DUCKDB_PATH": source}
+        environment |= {"GOPIE_DS_SERVER_PORT": "0", "GOPIE_DS_DUCKDB_PATH": os.path.abspath(source)}
         environment |= {"GOPIE_DS_" + k: str(v) for k, v in variables.items()}
         self.environment = environment
         self.start()
