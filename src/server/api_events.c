@@ -69,12 +69,13 @@ static void follow(struct joining *j)
 static void got(struct store_task *t)
 {
     struct joining *j = CONTAINER_OF(t, struct joining, step);
-    if (t->ok && hub_missed(j->subscriber)) {
+    bool draining = j->api->draining; /* then the store may be gone */
+    if (t->ok && !draining && hub_missed(j->subscriber)) {
         job_release(&j->job);
         store_threads_read(j->api->store, &j->step);
         return;
     }
-    if (!t->ok || j->api->draining) {
+    if (!t->ok || draining) {
         hub_drop(j->subscriber);
         struct error e = t->error;
         if (t->ok)

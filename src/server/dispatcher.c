@@ -60,7 +60,7 @@ struct dispatcher {
     struct progress_write progress;
     bool writing_progress;
 
-    bool draining;
+    bool started, draining;
     struct event *grace_timer, *drained_event;
     void (*drained)(void *context);
     void *drained_context;
@@ -338,7 +338,7 @@ static void claim_done(struct store_task *t)
 
 void dispatcher_kick(struct dispatcher *d)
 {
-    if (d->draining || d->running_count >= d->options.workers)
+    if (!d->started || d->draining || d->running_count >= d->options.workers)
         return;
     if (d->claiming) {
         d->kicked = true;
@@ -350,6 +350,12 @@ void dispatcher_kick(struct dispatcher *d)
     d->claim.step.call = call_claim;
     d->claim.step.done = claim_done;
     store_threads_write(d->options.store, &d->claim.step);
+}
+
+void dispatcher_start(struct dispatcher *d)
+{
+    d->started = true;
+    dispatcher_kick(d);
 }
 
 static void on_retry(evutil_socket_t fd, short what, void *arg)

@@ -24,7 +24,11 @@ struct dispatcher_options {
 struct dispatcher *dispatcher_new(const struct dispatcher_options *options, struct error *e);
 void dispatcher_free(struct dispatcher *d); /* nothing may run; NULL is fine */
 
-/* Something may wait: looks. To be called after every creation and at start. */
+/* From now on jobs are claimed. Not before those of the last run wait again: until then all that run are taken
+ * for theirs. */
+void dispatcher_start(struct dispatcher *d);
+
+/* Something may wait: looks. To be called after every creation. */
 void dispatcher_kick(struct dispatcher *d);
 
 /* The record of a job has been removed: if it runs here, it is stopped. */

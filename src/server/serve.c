@@ -23,12 +23,13 @@
 #define GOODBYE_MS 1000 /* for the last events to leave */
 #define GOODBYE_POLL_MS 20
 #define ASK_TIMEOUT_MS 10000
+#define RECOVERY_RETRY_MS 1000
 
 struct server {
     const struct settings *settings;
     struct event_base *base;
     struct mailbox *mailbox;
-    struct event *mailbox_event, *term_event, *int_event, *hup_event, *deadline, *goodbye;
+    struct event *mailbox_event, *term_event, *int_event, *hup_event, *deadline, *goodbye, *recover_again;
     struct data_dir data;
     struct http_server *http;
     struct store_threads *store;
@@ -63,8 +64,9 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
+    (void)arg;
     log_warn("the shutdown took too long; what still runs is taken up at the next start");
-    event_base_loopexit(((struct server *)arg)->base, NULL);
+    _exit(0); /* what does not answer would hold stop() too; workers die with their server */
 }
 
 /* The last events leave by the loop: it ends when no connection is left, or after GOODBYE_MS. */
@@ -130,11 +132,29 @@ static bool call_recover(struct job_store *store, struct store_task *t, struct e
 static void recovered(struct store_task *t)
 {
     struct server *s = CONTAINER_OF(t, struct server, recovery);
-    if (!t->ok)
-        log_error("cannot take up the jobs of the last run: %s", t->error.message);
-    else if (s->recovered > 0)
+    if (!t->ok) {
+        log_error("cannot take up the jobs of the last run, trying again: %s", t->error.message);
+        struct timeval tv = milliseconds(RECOVERY_RETRY_MS);
+        event_add(s->recover_again, &tv);
+        return;
+    }
+    if (s->recovered > 0)
         log_info("%zu jobs of the last run are taken up again", s->recovered);
-    dispatcher_kick(s->dispatcher);
+    dispatcher_start(s->dispatcher);
+}
+
+static void recover(struct server *s)
+{
+    s->recovery.call = call_recover;
+    s->recovery.done = recovered;
+    store_threads_write(s->store, &s->recovery);
+}
+
+static void on_recover_again(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    recover(arg);
 }
 
 static bool make_events(struct server *s, struct error *e)
@@ -145,8 +165,9 @@ static bool make_events(struct server *s, struct error *e)
     s->hup_event = evsignal_new(s->base, SIGHUP, on_hangup, s);
     s->deadline = event_new(s->base, -1, 0, on_deadline, s);
     s->goodbye = event_new(s->base, -1, 0, on_goodbye, s);
+    s->recover_again = event_new(s->base, -1, 0, on_recover_again, s);
     struct event *persistent[] = {s->mailbox_event, s->term_event, s->int_event, s->hup_event};
-    bool ok = s->deadline && s->goodbye;
+    bool ok = s->deadline && s->goodbye && s->recover_again;
     for (size_t i = 0; i < ARRAY_SIZE(persistent); i++)
         ok = ok && persistent[i] && event_add(persistent[i], NULL) == 0;
     return ok || error_set(e, ERROR_INTERNAL, "cannot make the event loop's events");
@@ -256,15 +277,16 @@ static bool start(struct server *s, struct error *e)
     if (!s->mailbox || !make_events(s, e) || !data_dir_open(&s->data, s->settings->config.data_dir, e) ||
         !spill_open(s->data.spill, e) || !open_http(s, e) || !open_stores(s, e) || !open_core(s, e) || !open_api(s, e))
         return false;
-    s->recovery.call = call_recover;
-    s->recovery.done = recovered;
-    store_threads_write(s->store, &s->recovery);
+    recover(s);
     return true;
 }
 
-/* Accepts half-built servers. Each step ends what may still post to the next; then the mailbox is emptied. */
+/* Accepts half-built servers. The stores finish what they have, and their answers are heard while all who asked
+ * are there; nobody submits anything new then. */
 static void stop(struct server *s)
 {
+    if (s->sweeper)
+        sweeper_stop(s->sweeper);
     if (s->api.files)
         api_files_free(s->api.files);
     store_threads_free(s->store);
@@ -273,12 +295,15 @@ static void stop(struct server *s)
     task_queue_free(s->housekeeping);
     if (s->objects)
         s->objects->api->close(s->objects);
+    if (s->mailbox)
+        mailbox_drain(s->mailbox);
     http_server_free(s->http);
     sweeper_free(s->sweeper);
     dispatcher_free(s->dispatcher);
     hub_free(s->hub);
     cors_free(s->api.cors);
-    struct event *events[] = {s->mailbox_event, s->term_event, s->int_event, s->hup_event, s->deadline, s->goodbye};
+    struct event *events[] = {s->mailbox_event, s->term_event, s->int_event,    s->hup_event,
+                              s->deadline,      s->goodbye,    s->recover_again};
     for (size_t i = 0; i < ARRAY_SIZE(events); i++)
         if (events[i])
             event_free(events[i]);

@@ -16,7 +16,7 @@ struct sweeper {
     struct store_threads *store;
     struct object_store *objects;
     struct event *timer;
-    bool busy, stopped;
+    bool stopped; /* nothing is begun any more: the store may be gone */
 
     /* One round: look, remove, report. */
     struct store_task step;
@@ -27,9 +27,10 @@ struct sweeper {
     size_t pending;
 };
 
+/* This round is over. */
 static void next_round_in(struct sweeper *s, time_t seconds)
 {
-    s->busy = false;
+    job_leftover_list_release(&s->leftovers);
     if (!s->stopped)
         event_add(s->timer, &(struct timeval){.tv_sec = seconds});
 }
@@ -53,7 +54,6 @@ static void reported(struct store_task *t)
     bool more = t->ok && s->leftovers.count == BATCH;
     for (size_t i = 0; i < s->leftovers.count; i++)
         more = more && s->removed[i];
-    job_leftover_list_release(&s->leftovers);
     next_round_in(s, more ? 0 : SWEEP_S);
 }
 
@@ -62,6 +62,10 @@ static void count_down(struct sweeper *s)
 {
     if (--s->pending > 0)
         return;
+    if (s->stopped) { /* the next start clears away again what is gone already */
+        next_round_in(s, SWEEP_S);
+        return;
+    }
     s->step.call = call_report;
     s->step.done = reported;
     store_threads_write(s->store, &s->step);
@@ -91,8 +95,7 @@ static void looked(struct store_task *t)
         log_warn("cannot look for what is over: %s", t->error.message);
     else if (s->expired > 0)
         log_info("%zu links are over", s->expired);
-    if (!t->ok || s->leftovers.count == 0) {
-        job_leftover_list_release(&s->leftovers);
+    if (!t->ok || s->leftovers.count == 0 || s->stopped) {
         next_round_in(s, t->ok && s->expired == BATCH ? 0 : SWEEP_S);
         return;
     }
@@ -110,7 +113,6 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct sweeper *s = arg;
-    s->busy = true;
     s->step.call = call_look;
     s->step.done = looked;
     store_threads_write(s->store, &s->step);
@@ -137,11 +139,6 @@ void sweeper_stop(struct sweeper *s)
 {
     s->stopped = true;
     event_del(s->timer);
-}
-
-bool sweeper_busy(const struct sweeper *s)
-{
-    return s->busy;
 }
 
 void sweeper_free(struct sweeper *s)

@@ -15,9 +15,8 @@ struct sweeper;
 struct sweeper *sweeper_new(struct event_base *base, struct store_threads *store, struct object_store *objects,
                             struct error *e);
 
-/* Begins no new round. */
+/* Begins no new round, and nothing more of the one that is under way: what was submitted only comes back. */
 void sweeper_stop(struct sweeper *s);
-bool sweeper_busy(const struct sweeper *s);
-void sweeper_free(struct sweeper *s); /* not while it is busy; NULL is fine */
+void sweeper_free(struct sweeper *s); /* when nothing is under way any more; NULL is fine */
 
 #endif
