@@ -12,6 +12,7 @@
 #define LIST_MAX 100
 #define DATASET_MAX 1024
 #define RECORD_BODY_MAX (32 * 1024 * 1024) /* one record: its SQL may have 4 MiB, six times that when escaped */
+#define LIST_BODY_MAX ((size_t)LIST_MAX * (6 * JOB_LIST_SQL_MAX + 64 * 1024)) /* the rest of a record: under 64 KiB */
 
 /* One request on its way through the store. Owns all but the request. */
 struct call {
@@ -244,7 +245,7 @@ static void listed(struct store_task *t)
         return;
     }
     struct buf body;
-    buf_init(&body, RECORD_BODY_MAX);
+    buf_init(&body, LIST_BODY_MAX);
     buf_append_text(&body, "[");
     for (size_t i = 0; i < c->list.count; i++) {
         if (i > 0)
