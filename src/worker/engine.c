@@ -16,9 +16,13 @@ _Static_assert(TEXT_INLINE_MAX == sizeof(((duckdb_string_t *)0)->value.inlined.i
 /* The text of a query with its wrapping: "#1600::VARCHAR, " a column. */
 #define QUERY_MAX (JOB_SPEC_SQL_MAX + (4 << 20))
 
+#define CAUSE_TRIES 2
+
 struct engine {
     duckdb_database database;
     duckdb_connection connection;
+    const char *sql; /* the caller's, as far as the statement goes */
+    size_t sql_length;
     duckdb_prepared_statement names_statement;
     duckdb_result result;
     bool has_result;
@@ -312,10 +316,10 @@ bool engine_start(struct engine *g, const char *sql, struct error *e)
     struct sql_text text = sql_text_scan(sql, strlen(sql));
     if (text.statements == 0)
         return error_set(e, ERROR_SQL, "there is no statement in the SQL");
-    const char *first = sql + text.begin;
-    size_t length = text.end - text.begin;
-    return check_statement(g, sql, &text, e) && take_names(g, first, length, e) &&
-           execute(g, first, length, e);
+    g->sql = sql + text.begin;
+    g->sql_length = text.end - text.begin;
+    return check_statement(g, sql, &text, e) && take_names(g, g->sql, g->sql_length, e) &&
+           execute(g, g->sql, g->sql_length, e);
 }
 
 const char *const *engine_names(const struct engine *g, size_t *ret_count)
@@ -344,6 +348,31 @@ bool engine_next(struct engine *g, struct text_chunk *ret_chunk, struct error *e
     }
     ret_chunk->rows = duckdb_data_chunk_get_size(g->chunk);
     return true;
+}
+
+/* True where the query now ends without an error. */
+static bool run_again(struct engine *g, struct error *e)
+{
+    struct text_chunk chunk;
+    if (g->has_result)
+        duckdb_destroy_result(&g->result);
+    g->has_result = false;
+    if (!execute(g, g->sql, g->sql_length, e))
+        return false;
+    do
+        if (!engine_next(g, &chunk, e))
+            return false;
+    while (chunk.rows > 0);
+    return true;
+}
+
+void engine_find_cause(struct engine *g, struct error *e)
+{
+    bool ended = false;
+    for (int i = 0; i < CAUSE_TRIES && !ended && e->code == ERROR_CANCELLED; i++)
+        ended = run_again(g, e);
+    if (e->code == ERROR_CANCELLED)
+        error_set(e, ERROR_QUERY, "the query failed, and the engine gave no reason");
 }
 
 double engine_percent(const struct engine *g)

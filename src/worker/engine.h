@@ -33,6 +33,12 @@ const char *const *engine_names(const struct engine *g, size_t *ret_count);
 /* The next rows; `chunk->rows` is 0 at the end. They are valid until the next call. */
 MUST_CHECK bool engine_next(struct engine *g, struct text_chunk *ret_chunk, struct error *e);
 
+/* After ERROR_CANCELLED without an engine_interrupt(): replaces the error by its cause. With several threads
+ * the engine (1.5.5) sometimes tells the interrupt by which it stops the others instead of the error for
+ * which it does so (https://github.com/duckdb/duckdb/pull/25902), and keeps no other trace of that error: so
+ * the query runs again, for its error only. */
+void engine_find_cause(struct engine *g, struct error *e);
+
 /* 0 to 100, negative where the engine cannot tell. */
 double engine_percent(const struct engine *g);
 

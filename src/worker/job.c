@@ -243,6 +243,8 @@ static bool encode(struct job *j, uint8_t ret_digest[SHA256_BYTES], struct error
 static bool run(struct job *j, uint8_t ret_digest[SHA256_BYTES], struct error *e)
 {
     bool ok = prepare(j, e) && open_boxed(j, e) && start_control(j, e) && encode(j, ret_digest, e);
+    if (!ok && e->code == ERROR_CANCELLED && j->has_control && !atomic_load(&j->cancelled))
+        engine_find_cause(j->engine, e);
     stop_control(j);
     return atomic_load(&j->cancelled) ? fail_cancelled(e) : ok;
 }
