@@ -1,0 +1,440 @@
+/* Event texts, the hub and the sweeper. The hub's streams are a stand-in for http.h that keeps what is
+ * written; the sweeper has the real stores on their threads. */
+#include <event2/event.h>
+#include <ftw.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "job/store_thread.h"
+#include "object/store.h"
+#include "server/event_text.h"
+#include "server/hub.h"
+#include "server/sweeper.h"
+
+#define ID "0b4c2c1e-3f0e-4b7a-9a51-000000000001"
+#define OTHER_ID "0b4c2c1e-3f0e-4b7a-9a51-000000000002"
+#define LINE_LIMIT (64 * 1024) /* at which gopie-server gives up */
+#define DEADLINE_MS 20000
+
+/* The stand-in */
+
+struct http_stream {
+    struct http_stream_options options;
+    struct buf written;
+    size_t pending;
+    bool ended, aborted;
+};
+
+struct http_request {
+    struct http_stream stream;
+};
+
+void http_response_header(struct http_request *r, const char *name, const char *value)
+{
+    (void)r, (void)name, (void)value;
+}
+
+struct http_stream *http_stream_begin(struct http_request *r, const struct http_stream_options *o)
+{
+    r->stream = (struct http_stream){.options = *o};
+    buf_init(&r->stream.written, EVENT_TEXT_MAX);
+    return &r->stream;
+}
+
+void http_stream_write(struct http_stream *s, const void *data, size_t length)
+{
+    assert_false(s->ended || s->aborted);
+    buf_append(&s->written, data, length);
+}
+
+size_t http_stream_pending(const struct http_stream *s)
+{
+    return s->pending;
+}
+
+void http_stream_end(struct http_stream *s)
+{
+    assert_false(s->ended || s->aborted);
+    s->ended = true;
+}
+
+void http_stream_abort(struct http_stream *s)
+{
+    assert_false(s->ended || s->aborted);
+    s->aborted = true;
+}
+
+static void assert_told(struct http_request *r, const char *text)
+{
+    assert_string_equal(r->stream.written.data ? r->stream.written.data : "", text);
+    buf_clear(&r->stream.written);
+    if (r->stream.written.data)
+        r->stream.written.data[0] = '\0';
+}
+
+/* Event texts */
+
+static char *repeated(char c, size_t count)
+{
+    char *text = malloc(count + 1);
+    assert_non_null(text);
+    memset(text, c, count);
+    text[count] = '\0';
+    return text;
+}
+
+static size_t longest_line(const struct buf *b)
+{
+    size_t longest = 0;
+    assert_true(buf_ok(b));
+    for (const char *line = b->data; *line; line += strcspn(line, "\n") + 1)
+        if (strcspn(line, "\n") > longest)
+            longest = strcspn(line, "\n");
+    return longest;
+}
+
+/* Everything as long, and as much longer by escaping, as the server lets it in. */
+static void no_line_is_too_long_for_gopie(void **state)
+{
+    (void)state;
+    struct job j = {.id = ID,
+                    .sql = repeated(1, 4 * 1024 * 1024),
+                    .error_message = repeated(1, ERROR_MESSAGE_MAX - 1),
+                    .dataset_id = repeated(1, 1024),
+                    .user_id = repeated('"', 256),
+                    .org_id = repeated('o', 128),
+                    .format = repeated('f', 3),
+                    .status = JOB_FAILED,
+                    .error_code = ERROR_QUERY,
+                    .version = INT64_MAX,
+                    .attempt = UINT32_MAX};
+    _cleanup_buf_ struct buf text;
+    buf_init(&text, EVENT_TEXT_MAX);
+    event_text_snapshot(&text, &j, j.version);
+    assert_true(longest_line(&text) < LINE_LIMIT);
+    assert_non_null(strstr(text.data, "\"sql_truncated\":true"));
+    buf_clear(&text);
+    event_text_last(&text, &j);
+    assert_true(longest_line(&text) < LINE_LIMIT);
+    buf_clear(&text);
+    event_text_error(&text, ID, j.error_message);
+    assert_true(longest_line(&text) < LINE_LIMIT);
+    buf_clear(&text);
+    event_text_job_created(&text, &j);
+    assert_true(longest_line(&text) < LINE_LIMIT);
+    job_release(&j);
+}
+
+static void the_last_event_says_how_it_ended(void **state)
+{
+    (void)state;
+    struct job j = {.id = ID, .version = 3, .rows = 2, .bytes = 9, .sha256 = "ab", .status = JOB_COMPLETED};
+    j.link = strdup("http://x/y?z");
+    _cleanup_buf_ struct buf text;
+    buf_init(&text, EVENT_TEXT_MAX);
+    event_text_last(&text, &j);
+    assert_string_equal(text.data,
+                        "id: 3\ndata: {\"download_id\":\"" ID "\",\"type\":\"complete\",\"message\":"
+                        "\"http://x/y?z\",\"rows\":2,\"bytes\":9,\"sha256\":\"ab\"}\n\n");
+    buf_clear(&text);
+    j.status = JOB_EXPIRED;
+    event_text_last(&text, &j);
+    assert_string_equal(text.data, "id: 3\ndata: {\"download_id\":\"" ID "\",\"type\":\"error\",\"message\":"
+                                   "\"the download link has expired\"}\n\n");
+    buf_clear(&text);
+    j.status = JOB_FAILED;
+    j.error_message = strdup("a \"b\"\nc");
+    event_text_last(&text, &j);
+    assert_string_equal(text.data, "id: 3\ndata: {\"download_id\":\"" ID "\",\"type\":\"error\",\"message\":"
+                                   "\"Failed during data processing: a \\\"b\\\"\\nc\"}\n\n");
+    job_release(&j);
+}
+
+static void progress_that_is_not_known_says_so(void **state)
+{
+    (void)state;
+    _cleanup_buf_ struct buf text;
+    buf_init(&text, EVENT_TEXT_MAX);
+    event_text_progress(&text, ID, 42, 7, 100);
+    assert_string_equal(text.data, "data: {\"download_id\":\"" ID "\",\"type\":\"progress\",\"progress\":42,"
+                                   "\"message\":\"7 rows written\",\"rows\":7,\"bytes\":100}\n\n");
+    buf_clear(&text);
+    event_text_progress(&text, ID, -1, 7, 100);
+    assert_non_null(strstr(text.data, "\"progress\":0,"));
+    assert_non_null(strstr(text.data, "\"indeterminate\":true"));
+}
+
+/* The hub */
+
+struct hub_state {
+    struct event_base *base;
+    struct hub *hub;
+    struct http_request requests[3];
+};
+
+static int open_hub(void **state)
+{
+    struct hub_state *h = calloc(1, sizeof *h);
+    struct error e;
+    h->base = event_base_new();
+    h->hub = hub_new(h->base, &e);
+    *state = h;
+    return h->hub ? 0 : -1;
+}
+
+static int close_hub(void **state)
+{
+    struct hub_state *h = *state;
+    bool empty = hub_subscriber_count(h->hub) == 0;
+    hub_free(h->hub);
+    event_base_free(h->base);
+    for (size_t i = 0; i < ARRAY_SIZE(h->requests); i++)
+        buf_release(&h->requests[i].stream.written);
+    free(h);
+    return empty ? 0 : -1;
+}
+
+static struct buf fixed(const char *text)
+{
+    return (struct buf){.data = (char *)text, .len = strlen(text), .max = strlen(text)};
+}
+
+static void publish(struct hub_state *h, const char *id, enum hub_kind kind, int64_t version,
+                    const char *text)
+{
+    const struct buf b = fixed(text);
+    hub_publish(h->hub, id, kind, version, &b);
+}
+
+/* The subscriber of request `i`, which knows `version`. */
+static struct subscriber *join_and_open(struct hub_state *h, const char *id, int i, bool is_poster,
+                                        int64_t version)
+{
+    struct subscriber *s = hub_join(h->hub, id, is_poster);
+    assert_non_null(s);
+    const struct buf first = fixed("first;");
+    hub_open(s, &h->requests[i], &first, version);
+    assert_told(&h->requests[i], "first;");
+    return s;
+}
+
+static void all_of_a_download_are_told_until_its_end(void **state)
+{
+    struct hub_state *h = *state;
+    join_and_open(h, ID, 0, true, 1);
+    join_and_open(h, ID, 1, false, 2);
+    join_and_open(h, OTHER_ID, 2, true, 0);
+    publish(h, ID, HUB_STATE, 2, "two;"); /* the second knows it */
+    publish(h, ID, HUB_STATE, 0, "stage;");
+    publish(h, ID, HUB_PROGRESS, 0, "progress;");
+    assert_told(&h->requests[0], "two;stage;progress;");
+    assert_told(&h->requests[1], "stage;progress;");
+    publish(h, ID, HUB_FINAL, 3, "end;");
+    for (int i = 0; i < 2; i++) {
+        assert_told(&h->requests[i], "end;");
+        assert_true(h->requests[i].stream.ended);
+    }
+    assert_false(hub_has_subscribers(h->hub, ID));
+    publish(h, ID, HUB_STATE, 4, "nobody hears it;");
+    assert_told(&h->requests[2], "");
+    publish(h, OTHER_ID, HUB_FINAL, 1, "end;");
+    assert_told(&h->requests[2], "end;");
+}
+
+static void who_is_not_open_yet_hears_that_it_missed_something(void **state)
+{
+    struct hub_state *h = *state;
+    struct subscriber *s = hub_join(h->hub, ID, false);
+    assert_false(hub_missed(s));
+    publish(h, ID, HUB_PROGRESS, 0, "progress;");
+    assert_false(hub_missed(s));
+    publish(h, ID, HUB_FINAL, 3, "end;");
+    assert_true(hub_missed(s));
+    assert_false(hub_missed(s)); /* since the last look */
+    assert_true(hub_has_subscribers(h->hub, ID));
+    hub_drop(s);
+}
+
+static void a_slow_reader_is_spared_and_then_dropped(void **state)
+{
+    struct hub_state *h = *state;
+    struct http_stream *stream = &h->requests[0].stream;
+    join_and_open(h, ID, 0, false, 1);
+    stream->pending = HUB_SLOW_BYTES;
+    publish(h, ID, HUB_PROGRESS, 0, "told;");
+    stream->pending++;
+    publish(h, ID, HUB_PROGRESS, 0, "spared;");
+    publish(h, ID, HUB_STATE, 2, "state;");
+    assert_told(&h->requests[0], "told;state;");
+    stream->pending = HUB_PENDING_MAX - 2;
+    publish(h, ID, HUB_STATE, 3, "abc");
+    assert_told(&h->requests[0], "");
+    assert_true(stream->aborted);
+    assert_int_equal(hub_subscriber_count(h->hub), 0);
+}
+
+static void a_client_that_goes_is_forgotten(void **state)
+{
+    struct hub_state *h = *state;
+    join_and_open(h, ID, 0, true, 1);
+    join_and_open(h, ID, 1, false, 1);
+    h->requests[0].stream.options.closed(h->requests[0].stream.options.context);
+    publish(h, ID, HUB_FINAL, 2, "end;");
+    assert_told(&h->requests[0], "");
+    assert_told(&h->requests[1], "end;");
+}
+
+static void a_shutdown_tells_poster_and_followers_what_each_needs(void **state)
+{
+    struct hub_state *h = *state;
+    join_and_open(h, ID, 0, true, 1);
+    join_and_open(h, ID, 1, false, 1);
+    struct subscriber *waiting = hub_join(h->hub, ID, false);
+    hub_end_all(h->hub);
+    assert_non_null(strstr(h->requests[0].stream.written.data, "\"type\":\"error\""));
+    assert_non_null(strstr(h->requests[0].stream.written.data, "GET /downloads/" ID));
+    assert_non_null(strstr(h->requests[1].stream.written.data, "event: restart\n"));
+    assert_true(h->requests[0].stream.ended && h->requests[1].stream.ended);
+    assert_int_equal(hub_subscriber_count(h->hub), 1); /* its owner's still */
+    hub_drop(waiting);
+}
+
+/* The sweeper */
+
+static char directory[64], jobs_path[96], key_path[96];
+
+static int make_directory(void **state)
+{
+    (void)state;
+    snprintf(directory, sizeof directory, "/tmp/test-server-XXXXXX");
+    if (!mkdtemp(directory))
+        return -1;
+    snprintf(jobs_path, sizeof jobs_path, "%s/jobs.db", directory);
+    snprintf(key_path, sizeof key_path, "%s/link.key", directory);
+    return 0;
+}
+
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+    (void)st, (void)type, (void)at;
+    return remove(path);
+}
+
+static int remove_directory(void **state)
+{
+    (void)state;
+    return nftw(directory, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+/* Stores a job, and deletes it while it runs: its attempt is to be cleared away. */
+static void leave_an_attempt(void)
+{
+    struct error e;
+    struct job_store *s = job_store_sqlite_open(jobs_path, &e);
+    assert_non_null(s);
+    const struct job_request asked = {"ann", "acme", "d", "SELECT 1", "csv"};
+    _cleanup_(job_release) struct job j = {0};
+    struct job_list claimed = {0};
+    bool found = false;
+    assert_true(s->api->begin(s, &e) && s->api->create(s, &asked, 10, &j, &e) &&
+                s->api->claim(s, "owner", 1, &claimed, &e) && s->api->remove(s, "acme", j.id, &found, &e) &&
+                s->api->commit(s, &e));
+    assert_true(found);
+    job_list_release(&claimed);
+    s->api->close(s);
+}
+
+static size_t count_leftovers(void)
+{
+    struct error e;
+    struct job_leftover_list list = {0};
+    struct job_store *s = job_store_sqlite_open(jobs_path, &e);
+    assert_non_null(s);
+    assert_true(s->api->leftovers(s, 10, true, &list, &e));
+    size_t count = list.count;
+    job_leftover_list_release(&list);
+    s->api->close(s);
+    return count;
+}
+
+/* Stops the sweeper when `steps` of its round (look, removal, report) are over and the next has been
+ * answered: as serve.c does, the stores end first, and what they answered is heard. */
+static size_t left_after_stopping_at(int steps)
+{
+    struct error e;
+    leave_an_attempt();
+    struct event_base *base = event_base_new();
+    struct mailbox *mailbox = mailbox_new(&e);
+    assert_true(base && mailbox);
+    struct store_threads *store = store_threads_new(
+        &(struct store_threads_options){.open = job_store_sqlite_open, .path = jobs_path, .done = mailbox},
+        &e);
+    struct object_store *objects = object_store_local_open(
+        &(struct object_local_options){
+            .directory = directory, .public_url = "", .key_file = key_path, .done = mailbox},
+        &e);
+    assert_true(store && objects);
+    struct sweeper *sweeper = sweeper_new(base, store, objects, &e);
+    assert_non_null(sweeper);
+    event_base_loop(base, EVLOOP_ONCE); /* its timer */
+    for (int i = 0; i <= steps; i++) {
+        struct pollfd p = {.fd = mailbox_fd(mailbox), .events = POLLIN};
+        assert_int_equal(poll(&p, 1, DEADLINE_MS), 1);
+        if (i < steps)
+            mailbox_drain(mailbox);
+    }
+    sweeper_stop(sweeper);
+    store_threads_free(store);
+    mailbox_drain(mailbox);
+    objects->api->close(objects);
+    mailbox_drain(mailbox);
+    sweeper_free(sweeper);
+    mailbox_free(mailbox);
+    event_base_free(base);
+    return count_leftovers();
+}
+
+static void a_round_clears_away_what_attempts_left(void **state)
+{
+    (void)state;
+    assert_int_equal(left_after_stopping_at(2), 0);
+}
+
+static void a_shutdown_in_the_look_leaves_it_to_the_next_start(void **state)
+{
+    (void)state;
+    assert_int_equal(left_after_stopping_at(0), 1);
+}
+
+static void a_shutdown_in_the_removal_leaves_it_to_the_next_start(void **state)
+{
+    (void)state;
+    assert_int_equal(left_after_stopping_at(1), 1);
+}
+
+int main(void)
+{
+#define HUB_TEST(f) cmocka_unit_test_setup_teardown(f, open_hub, close_hub)
+#define SWEEPER_TEST(f) cmocka_unit_test_setup_teardown(f, make_directory, remove_directory)
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(no_line_is_too_long_for_gopie),
+        cmocka_unit_test(the_last_event_says_how_it_ended),
+        cmocka_unit_test(progress_that_is_not_known_says_so),
+        HUB_TEST(all_of_a_download_are_told_until_its_end),
+        HUB_TEST(who_is_not_open_yet_hears_that_it_missed_something),
+        HUB_TEST(a_slow_reader_is_spared_and_then_dropped),
+        HUB_TEST(a_client_that_goes_is_forgotten),
+        HUB_TEST(a_shutdown_tells_poster_and_followers_what_each_needs),
+        SWEEPER_TEST(a_round_clears_away_what_attempts_left),
+        SWEEPER_TEST(a_shutdown_in_the_look_leaves_it_to_the_next_start),
+        SWEEPER_TEST(a_shutdown_in_the_removal_leaves_it_to_the_next_start),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
