@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 
-from service import Service, wait_for
+from service import wait_for
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "8"))
 QUERIES = ["SELECT {n} AS n", "SELECT i, repeat('x', {n}) FROM range(200000) r(i)", "SELECT no_column_{n}",
@@ -64,12 +64,12 @@ def kill_something(server, rng):
     server.start()
 
 
-def test_whatever_dies_every_job_ends(tmp_path, source):
+def test_whatever_dies_every_job_ends(service):
     seed = int(os.environ.get("CHAOS_SEED", time.time_ns() % 1000000))
     print("CHAOS_SEED", seed)
     rng = random.Random(seed)
     options = {"SANDBOX": os.environ["CHAOS_SANDBOX"]} if "CHAOS_SANDBOX" in os.environ else {}
-    server = Service(tmp_path, source, QUEUE_WORKERS=3, QUEUE_SIZE=30, SHUTDOWN_GRACE="200ms", **options).start()
+    server = service(QUEUE_WORKERS=3, QUEUE_SIZE=30, SHUTDOWN_GRACE="200ms", **options)
     stop, problems = threading.Event(), []
     clients = [threading.Thread(target=client, args=(server, random.Random(seed + i), stop, problems)) for i in range(8)]
     for c in clients:
