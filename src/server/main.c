@@ -1,7 +1,9 @@
 /* downloads-server: the program's front door. */
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/config.h"
 #include "cli/get.h"
@@ -44,6 +46,14 @@ static int run_serve(bool check_only)
     return status;
 }
 
+/* Where a standard descriptor is closed, a file of ours would get its number, and the log be written into that. */
+static void fill_standard_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd) /* the lowest that is free */
+            _exit(1);
+}
+
 static int serve_main(int argc, char **argv)
 {
     static const struct option options[] = {{"check-config", no_argument, NULL, 'c'},
@@ -73,6 +83,7 @@ static int serve_main(int argc, char **argv)
 int main(int argc, char **argv)
 {
     const char *command = argc > 1 ? argv[1] : "serve";
+    fill_standard_descriptors();
     if (!strcmp(command, "--help") || !strcmp(command, "-h") || !strcmp(command, "help")) {
         fputs(usage, stdout);
         return 0;

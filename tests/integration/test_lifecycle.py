@@ -158,3 +158,18 @@ def test_key_and_directories_are_private(service):
     server.run("SELECT 1")
     assert os.stat(server.data / "link.key").st_mode & 0o777 == 0o600
     assert os.stat(server.data).st_mode & 0o777 == 0o700
+
+
+def test_closed_standard_descriptors_are_not_taken_for_files(tmp_path, source):
+    closed = ["sh", "-c", 'exec "$0" <&- >&- 2>&-', str(SERVER)]
+    variables = {"GOPIE_DS_SERVER_PORT": "0", "GOPIE_DS_DUCKDB_PATH": str(source), "GOPIE_DS_WORKER_MEMORY": "256MB"}
+    log = tmp_path / "gopie.log"
+    process = subprocess.Popen(closed, cwd=tmp_path, env=os.environ | variables)
+    try:
+        wait_for(lambda: log.exists() and "listens on" in log.read_text(), "the start")
+        assert {os.readlink(f"/proc/{process.pid}/fd/{fd}") for fd in range(3)} == {"/dev/null"}
+        process.terminate()
+        assert process.wait(DEADLINE) == 0
+    finally:
+        process.kill()
+        process.wait()
