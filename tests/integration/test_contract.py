@@ -62,6 +62,13 @@ def test_another_content_type_is_refused(shared):
     assert shared.request("POST", "/downloads", raw=body, headers=USER | {"Content-Type": "application/json; charset=utf-8"}).status == 200
 
 
+@pytest.mark.parametrize("many, status", [(900, 200), (1100, 400)])
+def test_bodies_have_a_limit_of_values(shared, many, status):
+    commas = {"sql": "SELECT 1 AS a -- \\\"" + "," * 2000, "dataset_id": 'd"\\'}  # those in a text are none
+    response = shared.request("POST", "/downloads", commas | {str(i): i for i in range(many)})
+    assert response.status == status, response.body
+
+
 def test_bodies_have_a_limit(shared):
     start = b'{"dataset_id":"d","sql":"SELECT 1 -- '
     size = 4 * 1024 * 1024
