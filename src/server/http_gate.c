@@ -12,7 +12,7 @@
 
 struct framing {
     const char *content_length, *transfer_encoding, *host; /* the last one; NULL: none */
-    unsigned content_lengths, transfer_encodings, hosts;
+    unsigned content_lengths, transfer_encodings, hosts, users, organizations;
 };
 
 /* RFC 9110 section 5.6.2. */
@@ -113,8 +113,14 @@ const char *http_gate_check(const struct http_gate_request *r)
         } else if (!strcasecmp(header->key, "Host")) {
             f.host = header->value;
             f.hosts++;
+        } else if (!strcasecmp(header->key, "x-user-id")) {
+            f.users++;
+        } else if (!strcasecmp(header->key, "x-organization-id")) {
+            f.organizations++;
         }
     }
+    if (f.users > 1 || f.organizations > 1) /* which of them the one before us checked nobody can tell */
+        return "more than one x-user-id or x-organization-id";
     if (f.hosts > 1)
         return "more than one Host";
     if (f.hosts == 0 && r->minor == 1)

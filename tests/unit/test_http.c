@@ -85,6 +85,7 @@ static void unclear_hosts_are_refused(void **state)
     (void)state;
     REFUSED("no Host", "Accept:x\n");
     REFUSED("more than one Host", "Host:a\nHost:a\n");
+    REFUSED("more than one x-user-id or x-organization-id", "Host:a\nX-User-Id:u\nx-user-id:v\n");
     static const char *const hosts[] = {"Host:\n",    "Host:a b\n",    "Host:a@b\n",  "Host:a/b\n",
                                         "Host::80\n", "Host:a:80x\n",  "Host:[::1\n", "Host:[]\n",
                                         "Host:[g]\n", "Host:a,b:1:2\n"};
