@@ -46,7 +46,7 @@ bool data_dir_open(struct data_dir *ret, const char *path, struct error *e)
     if (ok && d.lock < 0)
         ok = error_set_errno(e, ERROR_CONFIG, errno, "cannot write in the data directory '%s'", d.path);
     if (ok && flock(d.lock, LOCK_EX | LOCK_NB) < 0)
-        ok = error_set(e, ERROR_CONFIG, "the data directory '%s' is in use by another downloads-server", d.path);
+        ok = error_set(e, ERROR_UNAVAILABLE, "the data directory '%s' is in use by another downloads-server", d.path);
     if (!ok) {
         data_dir_release(&d);
         return false;

@@ -12,7 +12,7 @@ struct data_dir {
     int lock; /* held until release */
 };
 
-/* Makes the directory (0700) where it is absent, and takes its lock; ERROR_CONFIG, also where another server has it. */
+/* Makes the directory (0700) where it is absent, and takes its lock; ERROR_CONFIG, ERROR_UNAVAILABLE where another server has it. */
 MUST_CHECK bool data_dir_open(struct data_dir *ret, const char *path, struct error *e);
 void data_dir_release(struct data_dir *d);
 

@@ -356,25 +356,38 @@ static bool report(const char *what, bool ok, const char *text)
     return ok;
 }
 
-static bool check_stores(const struct settings *s)
+/* The stores of a data directory that is there and that no server uses; what is not made yet is left so. */
+static bool check_made_stores(const struct data_dir *d)
 {
-    struct data_dir d = {.lock = -1};
     struct error e;
-    if (!data_dir_open(&d, s->config.data_dir, &e))
-        return report("data", false, e.message);
-    struct job_store *jobs = job_store_sqlite_open(d.jobs_db, &e);
-    bool ok = report("job store", jobs != NULL, jobs ? d.jobs_db : e.message);
+    if (access(d->jobs_db, F_OK) != 0 || access(d->link_key, F_OK) != 0)
+        return report("stores", true, "to be made at the first start");
+    struct job_store *jobs = job_store_sqlite_open(d->jobs_db, &e);
+    bool ok = report("job store", jobs != NULL, jobs ? d->jobs_db : e.message);
     if (jobs)
         jobs->api->close(jobs);
     struct mailbox *mailbox = mailbox_new(&e);
     const struct object_local_options local = {
-        .directory = d.path, .public_url = "", .key_file = d.link_key, .done = mailbox};
+        .directory = d->path, .public_url = "", .key_file = d->link_key, .done = mailbox};
     struct object_store *objects = mailbox ? object_store_local_open(&local, &e) : NULL;
     bool writable = objects && objects->api->check(objects, &e);
-    ok &= report("files", writable, writable ? d.path : e.message);
+    ok &= report("files", writable, writable ? d->path : e.message);
     if (objects)
         objects->api->close(objects);
     mailbox_free(mailbox);
+    return ok;
+}
+
+static bool check_data(const struct settings *s)
+{
+    struct data_dir d = {.lock = -1};
+    struct error e;
+    const char *path = s->config.data_dir;
+    if (access(path, F_OK) != 0)
+        return report("data", true, "to be made at the first start");
+    if (!data_dir_open(&d, path, &e))
+        return report("data", e.code == ERROR_UNAVAILABLE, e.message);
+    bool ok = report("data", true, d.path) & check_made_stores(&d);
     data_dir_release(&d);
     return ok;
 }
@@ -384,7 +397,7 @@ int serve_check(const struct settings *s)
     _cleanup_buf_ struct buf answer;
     buf_init(&answer, 64 * 1024);
     struct error e;
-    bool ok = check_stores(s);
+    bool ok = check_data(s);
     bool source = machine_ask_worker(s->worker_program, "--check-source", s->config.duckdb_path, ASK_TIMEOUT_MS, &answer, &e);
     ok &= report("source", source, source ? s->config.duckdb_path : e.message);
     buf_clear(&answer);

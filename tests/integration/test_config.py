@@ -82,8 +82,23 @@ def test_the_environment_wins_over_the_file(tmp_path, source):
 def test_check_config_says_what_answers(tmp_path, source):
     done = run(tmp_path, "serve", "--check-config", DUCKDB_PATH=source)
     assert done.returncode == 0
-    assert [line.split()[0] for line in done.stdout.splitlines()[:3]] == ["job", "files", "source"]
+    assert [line.split()[0] for line in done.stdout.splitlines()[:2]] == ["data", "source"]
+    assert list(tmp_path.iterdir()) == []  # it only looks
     assert run(tmp_path, "serve", "--check-config", DUCKDB_PATH=tmp_path / "none").returncode == 1
+
+
+def test_check_config_beside_a_server_and_behind_it(service, tmp_path, source):
+    server = service()
+    server.run("SELECT 1")
+    done = run(tmp_path, "serve", "--check-config", DUCKDB_PATH=source)
+    assert done.returncode == 0 and "in use by another downloads-server" in done.stdout
+    assert server.stop() == 0
+    done = run(tmp_path, "serve", "--check-config", DUCKDB_PATH=source)
+    assert done.returncode == 0
+    assert [line.split()[0] for line in done.stdout.splitlines()[:4]] == ["data", "job", "files", "source"]
+    (tmp_path / "data" / "jobs.db").write_bytes(b"no database" * 1000)
+    done = run(tmp_path, "serve", "--check-config", DUCKDB_PATH=source)
+    assert done.returncode == 1 and "job store    FAILED" in done.stdout
 
 
 @pytest.mark.parametrize("arguments, status, stream, text", [
