@@ -175,7 +175,7 @@ static void read_over(struct task *task)
     t->left -= t->chunk_length;
     t->pending = t->chunk_length;
     wait_for_reader(t);
-    http_stream_write(t->stream, t->chunk, t->chunk_length); /* last: it may call on_drained or on_closed */
+    http_stream_write(t->stream, t->chunk, t->chunk_length);
 }
 
 static void send_next(struct transfer *t)

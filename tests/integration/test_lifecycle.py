@@ -117,11 +117,19 @@ def test_one_server_a_data_directory(service, source, tmp_path):
     assert server.run("SELECT 1").type == "complete"
 
 
-def test_a_source_that_a_writer_holds_is_tried_again(service, tmp_path):
+@pytest.fixture
+def writer(tmp_path):
+    """A process that holds busy.duckdb open for writing until its standard input is closed."""
     path = make_source(tmp_path / "busy.duckdb", "CREATE TABLE t AS SELECT 1 AS a")
-    writer = subprocess.Popen([DUCKDB_RUN, "--hold", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    writer.stdout.readline()
-    server = service(source=path, SOURCE_WAIT="20s")
+    process = subprocess.Popen([DUCKDB_RUN, "--hold", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process.stdout.readline()
+    yield process
+    process.stdin.close()
+    process.wait()
+
+
+def test_a_source_that_a_writer_holds_is_tried_again(service, tmp_path, writer):
+    server = service(source=tmp_path / "busy.duckdb", SOURCE_WAIT="20s")
     stream, job = server.begin("SELECT * FROM t")
     server.wait_worker()
     writer.stdin.close()
@@ -129,17 +137,12 @@ def test_a_source_that_a_writer_holds_is_tried_again(service, tmp_path):
     assert list(stream.events())[-1].type == "complete"
 
 
-def test_a_source_that_a_writer_keeps_is_an_error(service, tmp_path):
-    path = make_source(tmp_path / "busy.duckdb", "CREATE TABLE t AS SELECT 1 AS a")
-    writer = subprocess.Popen([DUCKDB_RUN, "--hold", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    writer.stdout.readline()
-    server = service(source=path, SOURCE_WAIT="300ms")
+def test_a_source_that_a_writer_keeps_is_an_error(service, tmp_path, writer):
+    server = service(source=tmp_path / "busy.duckdb", SOURCE_WAIT="300ms")
     stream, job = server.begin("SELECT * FROM t")
     message = list(stream.events())[-1].data["message"]
     assert str(writer.pid) not in message and str(tmp_path) not in message
     assert server.get("/downloads/" + job)["error_code"] == "source_unavailable"
-    writer.stdin.close()
-    writer.wait()
 
 
 def test_a_source_that_is_not_there(service, tmp_path):
