@@ -22,6 +22,10 @@ static const char *const log_modes[] = {"dev", "prod", NULL};
 static const char *const job_stores[] = {"sqlite", "postgres", NULL};
 static const char *const object_stores[] = {"local", "s3", NULL};
 static const char *const sources[] = {"duckdb", "motherduck", NULL};
+static const char *const addressings[] = {"path", "virtual", NULL};
+static const char *const sign_payloads[] = {"auto", "on", "off", NULL};
+static const char *const sses[] = {"none", "AES256", "aws:kms", NULL};
+static const char *const sslmodes[] = {"default", "disable", "allow", "prefer", "require", "verify-ca", "verify-full", NULL};
 static const char *const sandboxes[] = {"required", "best-effort", "off", NULL};
 
 struct variable {
@@ -49,17 +53,34 @@ static const struct variable variables[] = {
     {"S3_ENDPOINT", TEXT, AT(s3_endpoint), NULL, .meaning = "host, or URL, of the S3 store"},
     {"S3_BUCKET", TEXT, AT(s3_bucket), NULL, .meaning = "bucket that the files go to"},
     {"S3_SSL", BOOLEAN, AT(s3_ssl), "false", .meaning = "https where S3_ENDPOINT names no scheme"},
+    {"S3_SESSION_TOKEN", SECRET, AT(s3_session_token), NULL, .meaning = "session token of temporary keys; links end within an hour with one"},
+    {"S3_ADDRESSING", CHOICE, AT(s3_addressing), "path", .choices = addressings, .meaning = "path: ENDPOINT/BUCKET/KEY; virtual: BUCKET.ENDPOINT/KEY"},
+    {"S3_CA_FILE", TEXT, AT(s3_ca_file), NULL, .meaning = "PEM file of the authorities to trust for https; default: the system's"},
+    {"S3_PUBLIC_ENDPOINT", TEXT, AT(s3_public_endpoint), NULL, .meaning = "host, or URL, that links name, where browsers reach the store by another; default: S3_ENDPOINT"},
+    {"S3_SSE", CHOICE, AT(s3_sse), "none", .choices = sses, .meaning = "server-side encryption to ask for"},
+    {"S3_SSE_KMS_KEY_ID", TEXT, AT(s3_sse_kms_key_id), NULL, .meaning = "key of S3_SSE=aws:kms; default: the store's own"},
+    {"S3_SIGN_PAYLOAD", CHOICE, AT(s3_sign_payload), "auto", .choices = sign_payloads, .meaning = "signs a hash of the bytes too; auto: for http, not for https"},
+    {"S3_PART_SIZE", SIZE, AT(s3_part_size), "16MiB", 5 * MIB, 512 * MIB, .meaning = "size of a part of an upload; a job's buffers are four of them"},
+    {"S3_EQUAL_PARTS", BOOLEAN, AT(s3_equal_parts), "false", .meaning = "for stores that insist on parts of one size: a file of more than 10,000 parts fails instead of growing its parts"},
+    {"S3_TIMEOUT", DURATION, AT(s3_timeout), "5m", SECOND, 3600 * SECOND, .meaning = "how long a request to the store is tried again before its job fails"},
     {"S3_URL_EXPIRY", DURATION, AT(s3_url_expiry), "24h", SECOND, 7 * DAY, .meaning = "how long a link lives"},
     {"LOGGER_LEVEL", CHOICE, AT(log_level), "info", .choices = log_levels, .meaning = "least level that is logged"},
     {"LOGGER_FILE", TEXT, AT(log_file), "gopie.log", .meaning = "log file beside stderr"},
     {"LOGGER_MODE", CHOICE, AT(log_mode), "dev", .choices = log_modes, .meaning = "dev: for people; prod: JSON lines"},
     {"MOTHERDUCK_DB_NAME", TEXT, AT(motherduck_db_name), NULL, .meaning = "MotherDuck database"},
     {"MOTHERDUCK_TOKEN", SECRET, AT(motherduck_token), NULL, .meaning = "MotherDuck token"},
+    {"MOTHERDUCK_TIMEOUT", DURATION, AT(motherduck_timeout), "60s", SECOND, 3600 * SECOND, .meaning = "how long signing in may take"},
+    {"MOTHERDUCK_SPARES", NUMBER, AT(motherduck_spares), "2", 0, 2, .meaning = "workers that have signed in and wait for a job"},
+    {"DUCKDB_EXTENSION_DIR", TEXT, AT(duckdb_extension_dir), NULL, .meaning = "where MotherDuck's extension is, as v1.5.5/linux_amd64/motherduck.duckdb_extension; default: extensions, beside the programs"},
+    {"DUCKDB_UNSIGNED_EXTENSIONS", BOOLEAN, AT(duckdb_unsigned_extensions), "false", .meaning = "loads an extension without its maker's signature: for tests with a stand-in only"},
     {"POSTGRES_HOST", TEXT, AT(postgres_host), NULL, .meaning = "Postgres server"},
     {"POSTGRES_PORT", NUMBER, AT(postgres_port), "5432", 1, 65535, .meaning = "its port"},
     {"POSTGRES_DB", TEXT, AT(postgres_db), NULL, .meaning = "its database"},
     {"POSTGRES_USER", TEXT, AT(postgres_user), NULL, .meaning = "its user"},
     {"POSTGRES_PASSWORD", SECRET, AT(postgres_password), NULL, .meaning = "the user's password"},
+    {"POSTGRES_SSLMODE", CHOICE, AT(postgres_sslmode), "default", .choices = sslmodes, .meaning = "TLS to Postgres, in libpq's words; default: PGSSLMODE, else prefer"},
+    {"STARTUP_WAIT", DURATION, AT(startup_wait), "30s", 0, 3600 * SECOND, .meaning = "how long Postgres and S3 are waited for at the start"},
+    {"JOB_LEASE", DURATION, AT(job_lease), "15s", SECOND, 600 * SECOND, .meaning = "jobs in Postgres: after so long without a sign of its instance, another may take a running job up"},
     {"QUEUE_WORKERS", NUMBER, AT(queue_workers), "10", 1, 256, .meaning = "jobs that run at once"},
     {"QUEUE_SIZE", NUMBER, AT(queue_size), "1000", 1, 1000000, .meaning = "jobs that may wait"},
     {"DATA_DIR", TEXT, AT(data_dir), "./data", .meaning = "jobs, files and spill of the embedded stores"},
@@ -353,6 +374,8 @@ static void check_together(struct loader *l)
         for (size_t i = 0; i < ARRAY_SIZE(names); i++)
             require(l, names[i], "files are to be kept in S3");
     }
+    if (c->s3_sse != S3_SSE_KMS && given(l, "S3_SSE_KMS_KEY_ID"))
+        buf_printf(l->problems, PREFIX "S3_SSE_KMS_KEY_ID: only with " PREFIX "S3_SSE=aws:kms\n");
     if (c->source == SOURCE_MOTHERDUCK) {
         require(l, "MOTHERDUCK_DB_NAME", "queries are to run on MotherDuck");
         require(l, "MOTHERDUCK_TOKEN", "queries are to run on MotherDuck");
@@ -402,6 +425,11 @@ void config_release(struct config *c)
         if (variables[i].kind == TEXT || variables[i].kind == SECRET)
             free(*(char **)((char *)c + variables[i].offset));
     *c = (struct config){0};
+}
+
+const char *config_sslmode_name(const struct config *c)
+{
+    return c->postgres_sslmode == 0 ? NULL : sslmodes[c->postgres_sslmode];
 }
 
 void config_print_help(FILE *out)

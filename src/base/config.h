@@ -14,6 +14,9 @@
 enum job_store_kind { JOB_STORE_SQLITE, JOB_STORE_POSTGRES };
 enum object_store_kind { OBJECT_STORE_LOCAL, OBJECT_STORE_S3 };
 enum source_kind { SOURCE_DUCKDB, SOURCE_MOTHERDUCK };
+enum s3_addressing { S3_ADDRESSING_PATH, S3_ADDRESSING_VIRTUAL };
+enum s3_sign_payload { S3_SIGN_PAYLOAD_AUTO, S3_SIGN_PAYLOAD_ON, S3_SIGN_PAYLOAD_OFF };
+enum s3_sse { S3_SSE_NONE, S3_SSE_AES256, S3_SSE_KMS };
 enum sandbox_choice { SANDBOX_CHOICE_REQUIRED, SANDBOX_CHOICE_BEST_EFFORT, SANDBOX_CHOICE_OFF };
 
 /* Texts are never NULL, but "" where nothing was given. Durations are milliseconds, sizes bytes. */
@@ -21,14 +24,23 @@ struct config {
     char *server_host; /* "": decided by main.c */
     uint64_t server_port;
     char *s3_access_key, *s3_secret_key, *s3_region, *s3_endpoint, *s3_bucket;
-    bool s3_ssl;
-    uint64_t s3_url_expiry;
+    char *s3_session_token, *s3_ca_file, *s3_public_endpoint, *s3_sse_kms_key_id;
+    bool s3_ssl, s3_equal_parts;
+    uint64_t s3_addressing;   /* enum s3_addressing */
+    uint64_t s3_sign_payload; /* enum s3_sign_payload */
+    uint64_t s3_sse;          /* enum s3_sse */
+    uint64_t s3_part_size, s3_timeout, s3_url_expiry;
     uint64_t log_level; /* enum log_level */
     char *log_file;
     uint64_t log_mode; /* enum log_mode */
     char *motherduck_db_name, *motherduck_token;
+    uint64_t motherduck_timeout, motherduck_spares;
+    char *duckdb_extension_dir;
+    bool duckdb_unsigned_extensions;
     char *postgres_host, *postgres_db, *postgres_user, *postgres_password;
     uint64_t postgres_port;
+    uint64_t postgres_sslmode; /* index of config_sslmode_name() */
+    uint64_t startup_wait, job_lease;
     uint64_t queue_workers, queue_size;
     char *data_dir;
     uint64_t job_store;    /* enum job_store_kind */
@@ -55,6 +67,9 @@ struct config {
 MUST_CHECK bool config_load(struct config *ret, const char *file, char *const *environment, struct buf *problems,
                             struct buf *notes);
 void config_release(struct config *c);
+
+/* As libpq spells it; NULL: not given, so that libpq's own default (PGSSLMODE) holds. */
+const char *config_sslmode_name(const struct config *c);
 
 /* The table for people: name, default, meaning. */
 void config_print_help(FILE *out);
