@@ -26,7 +26,8 @@ demo run: packages
 	@$(MAKE) --no-print-directory build
 	tools/$@
 
-test: packages
+test:
+	tools/install-packages test
 	tools/run-tests
 
 bench: build
