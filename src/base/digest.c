@@ -48,6 +48,11 @@ void sha256_final(struct sha256 *h, uint8_t ret_digest[SHA256_BYTES])
     EVP_DigestFinal_ex(h->copy, ret_digest, NULL);
 }
 
+bool sha256_of(const void *data, size_t len, uint8_t ret_digest[SHA256_BYTES])
+{
+    return EVP_Digest(data, len, ret_digest, NULL, EVP_sha256(), NULL) == 1;
+}
+
 bool hmac_sha256(const void *key, size_t key_len, const void *data, size_t len, uint8_t ret_mac[SHA256_BYTES])
 {
     return HMAC(EVP_sha256(), key, (int)key_len, data, len, ret_mac, NULL) != NULL;

@@ -18,6 +18,9 @@ void sha256_free(struct sha256 *h);
 void sha256_update(struct sha256 *h, const void *data, size_t len);
 void sha256_final(struct sha256 *h, uint8_t ret_digest[SHA256_BYTES]); /* the hash so far; the state stays usable */
 
+/* In one go. False: out of memory. */
+MUST_CHECK bool sha256_of(const void *data, size_t len, uint8_t ret_digest[SHA256_BYTES]);
+
 MUST_CHECK bool hmac_sha256(const void *key, size_t key_len, const void *data, size_t len,
                             uint8_t ret_mac[SHA256_BYTES]);
 

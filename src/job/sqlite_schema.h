@@ -71,6 +71,13 @@ static const char *const sqlite_schema[] = {
     ") STRICT, WITHOUT ROWID;"
     "CREATE INDEX downloads_attempts_over ON downloads_attempts (state) WHERE state = 'over';"
     "CREATE INDEX downloads_attempts_ends ON downloads_attempts (expires_at) WHERE state = 'published';",
+
+    /* `due_at`: when what an attempt left is to be cleared away (again). */
+    "ALTER TABLE downloads_attempts ADD COLUMN upload_id TEXT;"
+    "ALTER TABLE downloads_attempts ADD COLUMN cleared INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE downloads_attempts ADD COLUMN due_at INTEGER NOT NULL DEFAULT 0;"
+    "DROP INDEX downloads_attempts_over;"
+    "CREATE INDEX downloads_attempts_over ON downloads_attempts (due_at) WHERE state = 'over';",
 };
 
 #endif

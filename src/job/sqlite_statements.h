@@ -44,10 +44,14 @@
     X(PUBLISH_ATTEMPT, "UPDATE downloads_attempts SET state = 'published', object_key = ?3, expires_at = ?4" \
                        " WHERE id = ?1 AND attempt = ?2")                                                    \
     X(END_ATTEMPT, "UPDATE downloads_attempts SET state = 'over' WHERE id = ?1 AND state = 'running'")       \
-    X(LEFTOVERS, "SELECT id, attempt, object_key FROM downloads_attempts WHERE state = 'over'"               \
+    X(NOTE_UPLOAD, "UPDATE downloads_attempts SET upload_id = ?3 WHERE id = ?1 AND attempt = ?2")            \
+    X(LEFTOVERS, "SELECT id, attempt, object_key, upload_id FROM downloads_attempts"                         \
+                 " WHERE state = 'over' AND due_at <= ?2"                                                    \
                  " UNION ALL"                                                                                \
-                 " SELECT id, attempt, object_key FROM downloads_attempts"                                   \
+                 " SELECT id, attempt, object_key, upload_id FROM downloads_attempts"                        \
                  " WHERE ?1 AND state = 'published' AND expires_at <= ?2 LIMIT ?3")                          \
+    X(CLEARED_ONCE, "UPDATE downloads_attempts SET cleared = 1, due_at = ?3"                                 \
+                    " WHERE id = ?1 AND attempt = ?2 AND state = 'over' AND cleared = 0")                    \
     X(FORGET_ATTEMPT,                                                                                        \
       "DELETE FROM downloads_attempts WHERE id = ?1 AND attempt = ?2 AND state <> 'running'")                \
                                                                                                              \

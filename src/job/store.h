@@ -1,6 +1,6 @@
 /* The job store: the record of every download, and the queue of those that wait or run.
  *
- * One interface, a backend each for SQLite and (later) Postgres. Every call blocks; a store belongs to one
+ * One interface, a backend each for SQLite and Postgres. Every call blocks; a store belongs to one
  * thread at a time (store_thread.h), and no call is made on the event loop. The clock is the store's own.
  * Calls that write run inside a transaction, each inside a savepoint that is undone when the call fails
  * (store_thread.c puts both around it): so a call that fails leaves no trace. get() and list() may run
@@ -10,9 +10,10 @@
  * `downloads_queue` (one row while it waits or runs; only what is in it ever runs), `downloads_attempts` (one
  * row an attempt; outlives the record).
  *
- * An attempt is fenced: publish, fail and requeue change a job only while `attempt` is its current one, the
- * job is `processing` and the queue row is the owner's; otherwise ERROR_STALE. A database that is busy, full,
- * damaged or out of reach is ERROR_UNAVAILABLE. `ret` outputs are written on success only, and are the
+ * An attempt is fenced: publish, fail, requeue and note_upload change a job only while `attempt` is its current
+ * one, the job is `processing` and the queue row is the owner's; otherwise ERROR_STALE. An end that was
+ * committed although the answer was lost may be told again: publish, fail and requeue are well then, too.
+ * A database that is busy, full, damaged or out of reach is ERROR_UNAVAILABLE. `ret` outputs are written on success only, and are the
  * caller's to release. */
 #ifndef JOB_STORE_H
 #define JOB_STORE_H
@@ -57,11 +58,16 @@ struct job_progress {
     double percent; /* negative: not known */
 };
 
-/* An attempt that left something to clear away. */
+/* An attempt that is over and not published is cleared away twice, since a writer that was thought dead may
+ * still write: at once, and once more so much later. */
+#define JOB_CLEAR_AGAIN_US (INT64_C(3600) * 1000000)
+
+/* An attempt that may have left something to clear away. */
 struct job_leftover {
     char id[UUID_SIZE];
     uint32_t attempt;
     char *object_key;
+    char *upload_id; /* of a multipart upload that may be open; NULL: none was noted */
 };
 struct job_leftover_list {
     struct job_leftover *items;
@@ -69,12 +75,36 @@ struct job_leftover_list {
 };
 void job_leftover_list_release(struct job_leftover_list *l);
 
+/* What an instance asks the store twice a second (where others may work on the same store). */
+struct job_watch {
+    char id[UUID_SIZE];
+    int64_t version; /* what the instance knows of it */
+    uint64_t rows, bytes;
+};
+struct job_poll {
+    const char *owner;
+    bool renew; /* the leases of the owner's jobs, too; also one that is over, while nobody took the job */
+    const struct job_watch *watched; /* jobs that are followed here and run elsewhere */
+    size_t watched_count;
+};
+struct job_id_list {
+    char (*ids)[UUID_SIZE];
+    size_t count;
+};
+struct job_poll_result {
+    struct job_list changed;  /* of the watched: a newer version, or other rows or bytes; `sql` is "" in these */
+    struct job_id_list gone;  /* of the watched: the record is deleted */
+    struct job_id_list owned; /* the jobs in the queue that are the owner's */
+    bool claimable;           /* claim() would find something */
+};
+void job_poll_result_release(struct job_poll_result *r);
+
 struct job_store {
     const struct job_store_api *api; /* a backend's own struct begins with this one */
 };
 
 struct job_store_api {
-    const char *name; /* "sqlite" */
+    const char *name; /* "sqlite", "postgres" */
 
     void (*close)(struct job_store *s); /* a transaction that is open is undone */
 
@@ -98,6 +128,10 @@ struct job_store_api {
     bool (*claim)(struct job_store *s, const char *owner, size_t limit, struct job_list *ret,
                   struct error *e);
 
+    /* Before the first byte of a multipart upload is sent: so that it can be found and aborted whatever happens
+     * to this process. Fenced. */
+    bool (*note_upload)(struct job_store *s, const struct job_attempt *a, const char *upload_id, struct error *e);
+
     /* Writes rows, bytes and percent of running attempts; not a new version. Stale ones are passed over. */
     bool (*progress)(struct job_store *s, const struct job_progress *items, size_t count, struct error *e);
 
@@ -119,23 +153,42 @@ struct job_store_api {
      * its link ends. `*ret_found` is false for an unknown id. */
     bool (*remove)(struct job_store *s, const char *org_id, const char *id, bool *ret_found, struct error *e);
 
-    /* At start, SQLite only (one server a directory): what ran when the last server ended waits again, in its
-     * place, its attempt over. */
-    bool (*recover)(struct job_store *s, size_t *ret_count, struct error *e);
-
     /* Turns up to `limit` completed jobs whose link is over into expired ones. */
     bool (*expire)(struct job_store *s, size_t limit, size_t *ret_count, struct error *e);
 
-    /* Up to `limit` attempts that are over, unpublished and not yet cleaned; with `published_too` also
+    /* Up to `limit` attempts that are over, unpublished and due to be cleared away; with `published_too` also
      * published ones whose link is over, their record deleted or not. cleaned() takes such an attempt off the
-     * list, for good. */
+     * list: an unpublished one at first for JOB_CLEAR_AGAIN_US, then for good; a published one for good. */
     bool (*leftovers)(struct job_store *s, size_t limit, bool published_too, struct job_leftover_list *ret,
                       struct error *e);
     bool (*cleaned)(struct job_store *s, const char *id, uint32_t attempt, struct error *e);
+
+    /* The two below: NULL where the backend has no need of it. */
+
+    /* SQLite (one server a directory), at start: what ran when the last server ended waits again, in its place,
+     * its attempt over. Postgres: claim() also takes jobs whose lease is over, in the same way. */
+    bool (*recover)(struct job_store *s, size_t *ret_count, struct error *e);
+
+    /* Postgres, where other instances work on the same store: leases, and what others did. */
+    bool (*poll)(struct job_store *s, const struct job_poll *p, struct job_poll_result *ret, struct error *e);
 };
 
 /* Opens (and makes, mode 0600: it holds links) the database file. Any number may be open on one file: one
  * that writes, others that read. NULL on failure. */
 struct job_store *job_store_sqlite_open(const char *path, struct error *e);
+
+struct job_store_postgres_options {
+    const char *host, *database, *user, *password; /* "" where not given: libpq's own defaults (PG*) */
+    uint16_t port;
+    const char *sslmode; /* libpq's words; NULL: its own default (PGSSLMODE) */
+    uint64_t lease_ms;
+    uint64_t statement_timeout_ms; /* of each statement, and of the wait for its answer */
+};
+
+/* Connects, and brings the tables to the newest step (store_postgres.c says how it lives with gopie's own).
+ * ERROR_UNAVAILABLE: there is no server, or it is not ready: try again. ERROR_CONFIG: it refuses us (password,
+ * database, permission), with what to do. A connection that breaks later is made anew by the calls themselves,
+ * at most once a second; until then they fail at once with ERROR_UNAVAILABLE. */
+struct job_store *job_store_postgres_open(const struct job_store_postgres_options *o, struct error *e);
 
 #endif

@@ -132,19 +132,25 @@ static bool change(struct sqlite_db *db, struct job *j, enum job_status to, stru
                    UNLESS(j->error_code == ERROR_NONE, TEXT(error_code_name(j->error_code))));
 }
 
-/* The fence: the record, if the attempt is its current one and the caller's. */
-static bool load_current(struct sqlite_db *db, const struct job_attempt *a, struct job *ret, struct error *e)
+/* The fence: the record, if the attempt is its current one and the caller's. Where the attempt has ended as
+ * `to` already (the answer to that was lost), `*ret_already` is true; JOB_PROCESSING is no end. */
+static bool load_current(struct sqlite_db *db, const struct job_attempt *a, enum job_status to, struct job *ret,
+                         bool *ret_already, struct error *e)
 {
-    bool owner = false;
+    bool owner = false, row = false;
     _cleanup_statement_ struct sqlite3_stmt *st = START(db, IS_OWNER, e, TEXT(a->id), TEXT(a->owner));
     if (!st || !sqlite_db_next(db, st, &owner, e))
         return false;
     _cleanup_(job_release) struct job j = {0};
-    if (owner && !load(db, a->id, &j, e))
+    _cleanup_statement_ struct sqlite3_stmt *job = START(db, GET_JOB, e, TEXT(a->id));
+    if (!job || !sqlite_db_next(db, job, &row, e) || (row && !read_job(job, &j, e)))
         return false;
-    if (!owner || j.attempt != a->attempt || j.status != JOB_PROCESSING)
+    bool current = owner && j.status == JOB_PROCESSING;
+    bool already = !owner && to != JOB_PROCESSING && j.status == to && a->attempt > 0;
+    if (!row || j.attempt != a->attempt || (!current && !already))
         return error_set(e, ERROR_STALE, "the attempt is no longer the job's current one");
     *ret = j;
+    *ret_already = already;
     j = (struct job){0};
     return true;
 }
@@ -279,6 +285,16 @@ static bool sqlite_claim(struct job_store *store, const char *owner, size_t limi
     return true;
 }
 
+static bool sqlite_note_upload(struct job_store *store, const struct job_attempt *a, const char *upload_id,
+                               struct error *e)
+{
+    struct sqlite_db *db = db_of(store);
+    _cleanup_(job_release) struct job j = {0};
+    bool already;
+    return load_current(db, a, JOB_PROCESSING, &j, &already, e) &&
+           EXECUTE(db, NOTE_UPLOAD, e, TEXT(a->id), INTEGER(a->attempt), TEXT(upload_id));
+}
+
 static bool sqlite_progress(struct job_store *store, const struct job_progress *items, size_t count,
                             struct error *e)
 {
@@ -299,24 +315,37 @@ static bool set_text(char **field, const char *text, struct error *e)
     return true;
 }
 
+static bool end_as_published(struct sqlite_db *db, const struct job_result *r, struct job *j, struct error *e)
+{
+    j->expires_at = r->expires_at;
+    j->rows = r->rows;
+    j->bytes = r->bytes;
+    snprintf(j->sha256, sizeof j->sha256, "%s", r->sha256);
+    return set_text(&j->link, r->link, e) && change(db, j, JOB_COMPLETED, e) &&
+           EXECUTE(db, DEQUEUE, e, TEXT(j->id)) &&
+           EXECUTE(db, PUBLISH_ATTEMPT, e, TEXT(j->id), INTEGER(j->attempt), TEXT(r->object_key),
+                   INTEGER(r->expires_at));
+}
+
 static bool sqlite_publish(struct job_store *store, const struct job_attempt *a, const struct job_result *r,
                            struct job *ret, struct error *e)
 {
     struct sqlite_db *db = db_of(store);
     _cleanup_(job_release) struct job j = {0};
-    if (!load_current(db, a, &j, e) || !set_text(&j.link, r->link, e))
-        return false;
-    j.expires_at = r->expires_at;
-    j.rows = r->rows;
-    j.bytes = r->bytes;
-    snprintf(j.sha256, sizeof j.sha256, "%s", r->sha256);
-    if (!change(db, &j, JOB_COMPLETED, e) || !EXECUTE(db, DEQUEUE, e, TEXT(j.id)) ||
-        !EXECUTE(db, PUBLISH_ATTEMPT, e, TEXT(j.id), INTEGER(j.attempt), TEXT(r->object_key),
-                 INTEGER(r->expires_at)))
+    bool already;
+    if (!load_current(db, a, JOB_COMPLETED, &j, &already, e) ||
+        (!already && !end_as_published(db, r, &j, e)))
         return false;
     *ret = j;
     j = (struct job){0};
     return true;
+}
+
+static bool end_as_failed(struct sqlite_db *db, const struct error *why, struct job *j, struct error *e)
+{
+    j->error_code = why->code;
+    return set_text(&j->error_message, why->message, e) && change(db, j, JOB_FAILED, e) &&
+           EXECUTE(db, DEQUEUE, e, TEXT(j->id)) && EXECUTE(db, END_ATTEMPT, e, TEXT(j->id));
 }
 
 static bool sqlite_fail(struct job_store *store, const struct job_attempt *a, const struct error *why,
@@ -324,11 +353,8 @@ static bool sqlite_fail(struct job_store *store, const struct job_attempt *a, co
 {
     struct sqlite_db *db = db_of(store);
     _cleanup_(job_release) struct job j = {0};
-    if (!load_current(db, a, &j, e) || !set_text(&j.error_message, why->message, e))
-        return false;
-    j.error_code = why->code;
-    if (!change(db, &j, JOB_FAILED, e) || !EXECUTE(db, DEQUEUE, e, TEXT(j.id)) ||
-        !EXECUTE(db, END_ATTEMPT, e, TEXT(j.id)))
+    bool already;
+    if (!load_current(db, a, JOB_FAILED, &j, &already, e) || (!already && !end_as_failed(db, why, &j, e)))
         return false;
     *ret = j;
     j = (struct job){0};
@@ -346,7 +372,8 @@ static bool sqlite_requeue(struct job_store *store, const struct job_attempt *a,
 {
     struct sqlite_db *db = db_of(store);
     _cleanup_(job_release) struct job j = {0};
-    if (!load_current(db, a, &j, e) || !put_back(db, &j, e))
+    bool already;
+    if (!load_current(db, a, JOB_PENDING, &j, &already, e) || (!already && !put_back(db, &j, e)))
         return false;
     *ret = j;
     j = (struct job){0};
@@ -462,8 +489,11 @@ static bool sqlite_leftovers(struct job_store *store, size_t limit, bool publish
             return out_of_memory(e);
         list.items = items;
         _cleanup_free_ char *id = NULL;
-        if (!sqlite_row_text(st, 0, &id) || !sqlite_row_text(st, 2, &item.object_key))
+        if (!sqlite_row_text(st, 0, &id) || !sqlite_row_text(st, 2, &item.object_key) ||
+            !sqlite_row_text(st, 3, &item.upload_id)) {
+            free(item.object_key);
             return out_of_memory(e);
+        }
         snprintf(item.id, sizeof item.id, "%s", id);
         item.attempt = (uint32_t)sqlite_row_integer(st, 1);
         items[list.count++] = item;
@@ -475,7 +505,11 @@ static bool sqlite_leftovers(struct job_store *store, size_t limit, bool publish
 
 static bool sqlite_cleaned(struct job_store *store, const char *id, uint32_t attempt, struct error *e)
 {
-    return EXECUTE(db_of(store), FORGET_ATTEMPT, e, TEXT(id), INTEGER(attempt));
+    struct sqlite_db *db = db_of(store);
+    if (!EXECUTE(db, CLEARED_ONCE, e, TEXT(id), INTEGER(attempt),
+                 INTEGER(clock_wall_us() + JOB_CLEAR_AGAIN_US)))
+        return false;
+    return sqlite_db_changes(db) > 0 || EXECUTE(db, FORGET_ATTEMPT, e, TEXT(id), INTEGER(attempt));
 }
 
 static void sqlite_close(struct job_store *store)
@@ -496,6 +530,7 @@ static const struct job_store_api sqlite_api = {
     .rollback = sqlite_rollback,
     .create = sqlite_create,
     .claim = sqlite_claim,
+    .note_upload = sqlite_note_upload,
     .progress = sqlite_progress,
     .publish = sqlite_publish,
     .fail = sqlite_fail,

@@ -71,8 +71,8 @@ struct store_threads *store_threads_new(const struct store_threads_options *opti
         error_set(e, ERROR_INTERNAL, "out of memory");
         return NULL;
     }
-    if (!(s->control_store = options->open(options->path, e)) ||
-        !(s->api_store = options->open(options->path, e)) ||
+    if (!(s->control_store = options->open(options->context, true, e)) ||
+        !(s->api_store = options->open(options->context, false, e)) ||
         !(s->control = task_queue_new(&(struct task_queue_options){.name = "store-control",
                                                                    .threads = 1,
                                                                    .done = options->done,

@@ -25,9 +25,9 @@ struct store_task {
 struct store_threads;
 
 struct store_threads_options {
-    /* E.g. job_store_sqlite_open. Called once for each thread, by store_threads_new(). */
-    struct job_store *(*open)(const char *path, struct error *e);
-    const char *path;
+    /* Called by store_threads_new(), for `control` and then for `api`. */
+    struct job_store *(*open)(void *context, bool for_control, struct error *e);
+    void *context;
     struct mailbox *done;
 };
 

@@ -29,13 +29,13 @@ static bool write_all(int fd, const char *data, size_t len)
 int job_spec_seal(const struct job_spec *spec, struct error *e)
 {
     json_error_t why;
-    json_t *o = json_pack_ex(&why, 0, "{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i}", /**/
+    json_t *o = json_pack_ex(&why, 0, "{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:i}", /**/
                              "sql", spec->sql, "source_path", spec->source_path, "spill_dir", spec->spill_dir,
                              "format", spec->format, "memory_limit", (json_int_t)spec->memory_limit, "spill_limit",
                              (json_int_t)spec->spill_limit, "source_wait_ms", (json_int_t)spec->source_wait_ms,
                              "threads", (json_int_t)spec->threads, "uid", (json_int_t)spec->uid, "gid",
                              (json_int_t)spec->gid, "part_count", (json_int_t)spec->part_count, "part_size",
-                             (json_int_t)spec->part_size, "sandbox", (int)spec->sandbox);
+                             (json_int_t)spec->part_size, "hash_parts", (int)spec->hash_parts, "sandbox", (int)spec->sandbox);
     _cleanup_free_ char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
     json_decref(o);
     if (!text) {
@@ -66,12 +66,12 @@ bool job_spec_read(int fd, struct job_spec *ret_spec, struct error *e)
 
     const char *sql, *source_path, *spill_dir, *format;
     json_int_t memory_limit, spill_limit, source_wait_ms, threads, uid, gid, part_count, part_size;
-    int sandbox;
-    if (!o || json_unpack_ex(o, &why, 0, "{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i}", "sql",
+    int hash_parts, sandbox;
+    if (!o || json_unpack_ex(o, &why, 0, "{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:i}", "sql",
                              &sql, "source_path", &source_path, "spill_dir", &spill_dir, "format", &format,
                              "memory_limit", &memory_limit, "spill_limit", &spill_limit, "source_wait_ms",
                              &source_wait_ms, "threads", &threads, "uid", &uid, "gid", &gid, "part_count",
-                             &part_count, "part_size", &part_size, "sandbox", &sandbox) < 0) {
+                             &part_count, "part_size", &part_size, "hash_parts", &hash_parts, "sandbox", &sandbox) < 0) {
         json_decref(o);
         return error_set(e, ERROR_INTERNAL, "the job's specification cannot be read: %s", why.text);
     }
@@ -88,6 +88,7 @@ bool job_spec_read(int fd, struct job_spec *ret_spec, struct error *e)
         .gid = (uint32_t)gid,
         .part_count = (uint32_t)part_count,
         .part_size = (uint64_t)part_size,
+        .hash_parts = hash_parts,
         .sandbox = (enum sandbox_mode)sandbox,
     };
     json_decref(o);

@@ -28,6 +28,7 @@ struct job_spec {
     uint32_t uid, gid;       /* to become after the source is open; 0: stay */
     uint32_t part_count;
     uint64_t part_size; /* bytes */
+    bool hash_parts;    /* PART carries the SHA-256 of its bytes */
     enum sandbox_mode sandbox;
 };
 

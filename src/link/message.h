@@ -8,7 +8,8 @@
  *                      FREE     buffer: may be filled again
  *                      CANCEL   stop the engine; answered by FAILED or by the process's end
  *   worker -> server   STREAMING the first rows are there
- *                      PART     buffer, length: filled. Every part but the last is full. Parts come in file order.
+ *                      PART     buffer, length, digest (where the specification has hash_parts): filled. Every
+ *                               part but the last is full. Parts come in file order.
  *                      PROGRESS rows, bytes, percent
  *                      DONE     rows, bytes, digest: the file is complete; every part was sent before
  *                      FAILED   code, text
@@ -43,7 +44,7 @@ struct link_message {
     uint64_t rows;   /* PROGRESS, DONE: rows encoded so far */
     uint64_t bytes;  /* PROGRESS, DONE: bytes encoded so far */
     double percent;  /* PROGRESS: 0 to 100 from the engine, negative where it cannot tell */
-    uint8_t digest[SHA256_BYTES]; /* DONE: SHA-256 of the whole file */
+    uint8_t digest[SHA256_BYTES]; /* PART: SHA-256 of its bytes; DONE: of the whole file */
     uint32_t code;                /* FAILED: enum error_code, not ERROR_NONE */
     uint32_t text_length;         /* FAILED: bytes of `text` without the NUL */
     char text[ERROR_MESSAGE_MAX]; /* UTF-8, NUL-terminated after link_receive() */

@@ -10,6 +10,10 @@
 
 #define THREADS 4
 
+/* Large enough for few messages, small enough to overlap. */
+#define PART_SIZE ((size_t)4 << 20)
+#define PARTS_A_JOB 4
+
 struct local {
     struct object_store store;
     struct local_dir dir;
@@ -165,6 +169,13 @@ static void abort_over(struct task *t)
     free(u);
 }
 
+static bool local_organisation_ok(const char *organisation, struct error *e)
+{
+    return object_local_segment_ok(organisation) ||
+           error_set(e, ERROR_INVALID,
+                     "the organization ID must be 1 to 128 letters, digits, '.', '_' or '-', not only dots");
+}
+
 static struct object_upload *local_begin(struct object_store *s, const struct object_upload_options *o,
                                          struct error *e)
 {
@@ -190,8 +201,10 @@ static struct object_upload *local_begin(struct object_store *s, const struct ob
     return u;
 }
 
-static void local_part(struct object_upload *u, uint32_t buffer, const void *data, size_t length)
+static void local_part(struct object_upload *u, uint32_t buffer, const void *data, size_t length,
+                       const uint8_t *sha256)
 {
+    (void)sha256;
     assert(u->part_count < OBJECT_PARTS_MAX && !u->finishing && !u->aborting);
     if (u->failed)
         return;
@@ -279,9 +292,10 @@ static void removal_over(struct task *t)
     free(r);
 }
 
-static void local_remove(struct object_store *s, const char *key,
+static void local_remove(struct object_store *s, const char *key, const char *upload_id,
                          void (*done)(void *context, const struct error *e_or_null), void *context)
 {
+    (void)upload_id;
     struct removal *r = calloc(1, sizeof *r);
     char *key_copy = strdup(key);
     if (!r || !key_copy) {
@@ -334,6 +348,7 @@ static const struct object_store_api local_api = {
     .name = "local",
     .close = local_close,
     .check = local_check,
+    .organisation_ok = local_organisation_ok,
     .begin = local_begin,
     .part = local_part,
     .finish = local_finish,
@@ -350,7 +365,8 @@ struct object_store *object_store_local_open(const struct object_local_options *
         error_set(e, ERROR_INTERNAL, "out of memory");
         return NULL;
     }
-    l->store.api = &local_api;
+    l->store = (struct object_store){
+        .api = &local_api, .part_size = PART_SIZE, .parts_a_job = PARTS_A_JOB};
     l->dir = (struct local_dir){-1, -1};
     l->public_url = strdup(o->public_url);
     if (!l->public_url)

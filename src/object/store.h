@@ -1,5 +1,4 @@
-/* The object store: where finished files go. One interface, a backend each for a local directory and (later)
- * S3.
+/* The object store: where finished files go. One interface, a backend each for a local directory and S3.
  *
  * All calls are made on the event loop and return at once; the work is done on threads of the backend, whose
  * answers come through the mailbox given at opening, hence on the loop. An object appears under its key
@@ -24,12 +23,16 @@ struct object_upload; /* one object on its way; belongs to the loop */
 /* Exactly one of `finished` and `aborted` comes last, and the upload is freed when it returns. After `failed`
  * (at most once) nothing comes but the answer to abort, which the owner must call then. */
 struct object_upload_events {
-    void (*part_done)(void *context,
-                      uint32_t buffer); /* the store is done with the bytes; in the order of the parts */
+    void (*part_done)(void *context, uint32_t buffer); /* the store is done with the bytes; in any order */
     void (*finished)(
         void *context); /* the object is under its key, whole: the store has looked (size, last byte) */
     void (*failed)(void *context, const struct error *e);
-    void (*aborted)(void *context); /* nothing of this upload is left */
+    void (*aborted)(void *context); /* nothing of this upload is left, as far as the store can tell */
+
+    /* S3, before the first byte of a multipart upload is sent: the upload now exists in the store under that
+     * id, and outlives this process. The owner writes it down and then calls noted(), or abort(). May be NULL:
+     * then nothing waits. */
+    void (*begun)(void *context, const char *upload_id);
 };
 
 struct object_upload_options {
@@ -42,23 +45,33 @@ struct object_upload_options {
 struct object_store;
 
 struct object_store_api {
-    const char *name; /* "local" */
+    const char *name; /* "local", "s3" */
 
     /* Ends what runs, drops the uploads that are under way (their data is no longer read, nothing of them is
      * left, none of their events comes any more), ends the threads and frees the store. Drain the mailbox
      * afterwards: removals are still answered there. */
     void (*close)(struct object_store *s);
 
-    /* Is the store there and writable? Blocks: for --check-config and start only. */
+    /* Is the store there and writable? Blocks: for --check-config and start only. ERROR_UNAVAILABLE: it does
+     * not answer, or not yet; ERROR_CONFIG: it refuses us, with what to do. */
     MUST_CHECK bool (*check)(struct object_store *s, struct error *e);
+
+    /* May that organisation's id begin a key? ERROR_INVALID. Pure. */
+    MUST_CHECK bool (*organisation_ok)(const char *organisation, struct error *e);
 
     /* NULL: `e` says why (ERROR_INVALID: a key that the store cannot have). */
     struct object_upload *(*begin)(struct object_store *s, const struct object_upload_options *o,
                                    struct error *e);
 
     /* The next `length` bytes of the object. `data` stays valid and unchanged until part_done(buffer), or
-     * finished or aborted. At most OBJECT_PARTS_MAX at a time. */
-    void (*part)(struct object_upload *u, uint32_t buffer, const void *data, size_t length);
+     * finished or aborted. At most OBJECT_PARTS_MAX at a time. Every part but the last has the size of its
+     * buffer, at least the store's part_size. `sha256` (32 bytes, copied) is of these bytes; needed where the
+     * store has sign_parts, else NULL will do. */
+    void (*part)(struct object_upload *u, uint32_t buffer, const void *data, size_t length,
+                 const uint8_t *sha256);
+
+    /* The answer to `begun`; NULL where that never comes. */
+    void (*noted)(struct object_upload *u);
 
     /* After all parts: `total` is their sum. Answered by finished or failed. An object of no bytes is an
      * object. An object that is there already is not replaced, but failed, where the store can tell (local;
@@ -74,17 +87,24 @@ struct object_store_api {
     char *(*link)(struct object_store *s, const char *key, const char *file_name, const char *content_type,
                   int64_t expires_at, int64_t *ret_expires_at, struct error *e);
 
-    /* Takes an object away; an absent one is a success. `done` is called on the loop (out of memory: at once,
-     * from within). */
-    void (*remove)(struct object_store *s, const char *key,
+    /* Takes away what an attempt may have left under its key: the object, and the multipart upload (NULL: any
+     * that is open for that key). What is absent is a success. `done` is called on the loop (out of memory: at
+     * once, from within). */
+    void (*remove)(struct object_store *s, const char *key, const char *upload_id,
                    void (*done)(void *context, const struct error *e_or_null), void *context);
 
     /* True where files are to be removed when their links are over (local); objects in a bucket stay. */
     bool removes_expired;
 };
 
+/* What the store wants of its callers; constant. */
 struct object_store {
     const struct object_store_api *api;
+    size_t part_size;        /* bytes of a part buffer */
+    uint32_t parts_a_job;    /* buffers of a job, so that some fill while others are on their way */
+    bool sign_parts;         /* part() needs each part's SHA-256 */
+    uint32_t grow_at;        /* after so many parts buffers of grown_part_size are wanted; 0: never */
+    size_t grown_part_size;
 };
 
 /* The local store keeps an object in files/<organisation>/<name>, in directories of mode 0700 and files of

@@ -33,6 +33,7 @@ static bool clean(const char *text)
 
 bool api_identify(const struct api *a, struct http_request *r, struct api_identity *ret)
 {
+    struct error e;
     const char *user = http_request_header(r, "x-user-id"), *org = http_request_header(r, "x-organization-id");
     if (!user || !*user)
         reply(r, ERROR_UNAUTHORIZED, "user ID not found");
@@ -40,10 +41,10 @@ bool api_identify(const struct api *a, struct http_request *r, struct api_identi
         reply(r, ERROR_UNAUTHORIZED, "organization ID not found");
     else if (!clean(user))
         reply(r, ERROR_INVALID, "the user ID must be text of at most 256 bytes");
-    else if (a->files && !object_local_segment_ok(org))
-        reply(r, ERROR_INVALID, "the organization ID must be 1 to 128 letters, digits, '.', '_' or '-', not only dots");
     else if (!clean(org))
         reply(r, ERROR_INVALID, "the organization ID must be text of at most 256 bytes");
+    else if (!a->objects->api->organisation_ok(org, &e))
+        api_reply_error(r, &e);
     else {
         *ret = (struct api_identity){user, org};
         return true;

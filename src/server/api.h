@@ -15,6 +15,7 @@
 /* What the handlers share. Made by main.c. */
 struct api {
     struct store_threads *store;
+    struct object_store *objects;
     struct hub *hub;
     struct dispatcher *dispatcher;
     struct cors *cors;

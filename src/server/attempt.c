@@ -167,7 +167,8 @@ static void on_part(struct attempt *a, const struct link_message *m)
         a->short_part = m->length < a->parts->size;
         a->held |= UINT64_C(1) << m->buffer;
         a->bytes += m->length;
-        a->env->objects->api->part(a->upload, m->buffer, parts_buffer(a->parts, m->buffer), m->length);
+        a->env->objects->api->part(a->upload, m->buffer, parts_buffer(a->parts, m->buffer), m->length,
+                                  m->digest);
     }
 }
 
@@ -337,6 +338,9 @@ static bool start_worker(struct attempt *a, const struct job *job, struct error 
     spec.sql = job->sql;
     spec.format = job->format;
     spec.spill_dir = a->spill_dir;
+    spec.part_count = a->env->objects->parts_a_job;
+    spec.part_size = a->env->objects->part_size;
+    spec.hash_parts = a->env->objects->sign_parts;
     a->parts = parts_new(spec.part_count, spec.part_size, e);
     if (!a->parts)
         return false;

@@ -27,7 +27,7 @@ struct attempt_environment {
     struct task_queue *housekeeping; /* for what blocks: looking at and removing spill directories */
     const char *worker_program;
     const char *spill_root;
-    struct job_spec spec; /* a template: all but sql, format and spill_dir */
+    struct job_spec spec; /* a template: all but sql, format, spill_dir and what the parts are like */
     uint64_t job_timeout_ms;
 };
 

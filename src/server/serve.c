@@ -17,8 +17,6 @@
 #include "server/spill.h"
 #include "server/sweeper.h"
 
-#define PART_SIZE (UINT64_C(4) << 20) /* of the local store: large enough for few messages, small enough to overlap */
-#define PARTS_A_JOB 4
 #define DRAIN_MARGIN_MS 10000 /* behind the grace period: for stopping, storing and saying goodbye */
 #define GOODBYE_MS 1000 /* for the last events to leave */
 #define GOODBYE_POLL_MS 20
@@ -199,10 +197,16 @@ static char *public_url(const struct server *s)
     return n < 0 ? NULL : url;
 }
 
+static struct job_store *open_job_store(void *context, bool for_control, struct error *e)
+{
+    (void)for_control;
+    const struct server *s = context;
+    return job_store_sqlite_open(s->data.jobs_db, e);
+}
+
 static bool open_stores(struct server *s, struct error *e)
 {
-    const struct store_threads_options store = {
-        .open = job_store_sqlite_open, .path = s->data.jobs_db, .done = s->mailbox};
+    const struct store_threads_options store = {.open = open_job_store, .context = s, .done = s->mailbox};
     s->store = store_threads_new(&store, e);
     if (!s->store)
         return false;
@@ -230,8 +234,6 @@ static void describe_attempts(struct server *s)
                                                         .threads = set->worker_threads,
                                                         .uid = set->worker_uid,
                                                         .gid = set->worker_gid,
-                                                        .part_count = PARTS_A_JOB,
-                                                        .part_size = PART_SIZE,
                                                         .sandbox = set->sandbox},
                                                .job_timeout_ms = set->config.job_timeout};
 }
@@ -262,6 +264,7 @@ static bool open_api(struct server *s, struct error *e)
     s->api.files = api_files_new(&files, e);
     s->api.cors = s->api.files ? cors_new(s->settings->config.cors_origins, e) : NULL;
     s->api.store = s->store;
+    s->api.objects = s->objects;
     s->api.hub = s->hub;
     s->api.dispatcher = s->dispatcher;
     s->api.queue_size = s->settings->config.queue_size;

@@ -77,7 +77,7 @@ static void removed_one(void *context, const struct error *e)
     struct sweeper *s = r->s;
     s->removed[r->index] = !e;
     if (e)
-        log_job(LOG_LEVEL_WARN, s->leftovers.items[r->index].id, "cannot remove a file: %s", e->message);
+        log_job(LOG_LEVEL_WARN, s->leftovers.items[r->index].id, "cannot clear away what an attempt left: %s", e->message);
     count_down(s);
 }
 
@@ -103,7 +103,8 @@ static void looked(struct store_task *t)
     s->pending = s->leftovers.count + 1;
     for (size_t i = 0; i < s->leftovers.count; i++) {
         s->removals[i] = (struct removal){s, i};
-        s->objects->api->remove(s->objects, s->leftovers.items[i].object_key, removed_one, &s->removals[i]);
+        const struct job_leftover *l = &s->leftovers.items[i];
+        s->objects->api->remove(s->objects, l->object_key, l->upload_id, removed_one, &s->removals[i]);
     }
     count_down(s);
 }

@@ -55,11 +55,14 @@ static bool fail_cancelled(struct error *e)
     return error_set(e, ERROR_CANCELLED, "the download was cancelled");
 }
 
-static bool send_part(void *context, uint32_t index, size_t length, struct error *e)
+static bool send_part(void *context, uint32_t index, size_t length, const uint8_t *sha256, struct error *e)
 {
     (void)context;
     (void)e;
-    send_message(&(struct link_message){.type = LINK_PART, .buffer = index, .length = length});
+    struct link_message m = {.type = LINK_PART, .buffer = index, .length = length};
+    if (sha256)
+        memcpy(m.digest, sha256, sizeof m.digest);
+    send_message(&m);
     return true;
 }
 
@@ -197,7 +200,7 @@ static bool find_encoder(struct job *j, struct error *e)
 /* Everything that needs more rights than the query will have. */
 static bool prepare(struct job *j, struct error *e)
 {
-    if (!receive_start(j, e) || !find_encoder(j, e) || !output_init(&j->output, j->parts, send_part, j, e))
+    if (!receive_start(j, e) || !find_encoder(j, e) || !output_init(&j->output, j->parts, j->spec.hash_parts, send_part, j, e))
         return false;
     j->stop_fd = eventfd(0, EFD_CLOEXEC);
     if (j->stop_fd < 0 || chdir(j->spec.spill_dir) < 0)

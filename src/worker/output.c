@@ -11,6 +11,7 @@ struct output_state {
     output_send_fn send;
     void *context;
     struct sha256 *hash;
+    bool hash_parts;
     uint32_t current;   /* the buffer being filled, or NO_BUFFER */
     uint64_t announced; /* bytes of all parts sent */
 
@@ -23,8 +24,8 @@ struct output_state {
     } synced;
 };
 
-bool output_init(struct output *o, const struct parts *parts, output_send_fn send, void *context,
-                 struct error *e)
+bool output_init(struct output *o, const struct parts *parts, bool hash_parts, output_send_fn send,
+                 void *context, struct error *e)
 {
     struct output_state *s = calloc(1, sizeof *s);
     struct sha256 *hash = sha256_new();
@@ -37,6 +38,7 @@ bool output_init(struct output *o, const struct parts *parts, output_send_fn sen
     s->send = send;
     s->context = context;
     s->hash = hash;
+    s->hash_parts = hash_parts;
     s->current = NO_BUFFER;
     pthread_mutex_init(&s->synced.lock, NULL);
     pthread_cond_init(&s->synced.changed, NULL);
@@ -70,7 +72,11 @@ static bool hand_over(struct output *o, struct error *e)
     struct output_state *s = o->state;
     size_t length = filled(o);
     uint32_t index = s->current;
-    sha256_update(s->hash, parts_buffer(s->parts, index), length);
+    const uint8_t *data = parts_buffer(s->parts, index);
+    uint8_t digest[SHA256_BYTES];
+    sha256_update(s->hash, data, length);
+    if (s->hash_parts && !sha256_of(data, length, digest))
+        return error_set(e, ERROR_MEMORY, "out of memory");
 
     /* Marked first: the answer may be there before send() returns. */
     pthread_mutex_lock(&s->synced.lock);
@@ -79,7 +85,7 @@ static bool hand_over(struct output *o, struct error *e)
     s->current = NO_BUFFER;
     s->announced += length;
     o->at = o->end = NULL;
-    return s->send(s->context, index, length, e);
+    return s->send(s->context, index, length, s->hash_parts ? digest : NULL, e);
 }
 
 /* Takes a free buffer, and waits for one. */

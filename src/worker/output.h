@@ -18,8 +18,9 @@
 #include "base/error.h"
 #include "link/parts.h"
 
-/* Announces `length` bytes in part buffer `index`. Called on the job thread, in the order of the file. */
-typedef bool (*output_send_fn)(void *context, uint32_t index, size_t length, struct error *e);
+/* Announces `length` bytes in part buffer `index`. `sha256` is of these bytes, NULL unless hash_parts was
+ * asked for. Called on the job thread, in the order of the file. */
+typedef bool (*output_send_fn)(void *context, uint32_t index, size_t length, const uint8_t *sha256, struct error *e);
 
 struct output_state; /* what is not needed for every value */
 
@@ -30,8 +31,8 @@ struct output {
 };
 
 /* All buffers of `parts`, which must outlive the output, are free at first. false: out of memory. */
-MUST_CHECK bool output_init(struct output *o, const struct parts *parts, output_send_fn send, void *context,
-                            struct error *e);
+MUST_CHECK bool output_init(struct output *o, const struct parts *parts, bool hash_parts, output_send_fn send,
+                            void *context, struct error *e);
 void output_release(struct output *o);
 
 /* Appends bytes. Fails with ERROR_CANCELLED after output_cancel(), or with the error of `send`. */

@@ -246,6 +246,33 @@ static void a_claimed_job_is_processing(void **state)
     job_release(&j);
 }
 
+/* Publish, fail, requeue and a note of `a` are all refused, and leave the job as it is; but for the end that
+ * the attempt has had already (JOB_PROCESSING: none), whose answer may have been lost. */
+static void assert_over(struct job_store *s, const struct job_attempt *a, enum job_status ended_as)
+{
+    struct error e = {0}, why = {.code = ERROR_QUERY};
+    struct job_result r = result_until(FAR_AWAY);
+    struct job j = {0};
+    const struct {
+        enum job_status as;
+        bool ok;
+    } calls[] = {
+        {JOB_COMPLETED, CALL(s, &e, s->api->publish(s, a, &r, &j, &e))},
+        {JOB_FAILED, CALL(s, &e, (s->api->fail)(s, a, &why, &j, &e))},
+        {JOB_PENDING, CALL(s, &e, s->api->requeue(s, a, &j, &e))},
+        {JOB_EXPIRED, CALL(s, &e, s->api->note_upload(s, a, "upload", &e))},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(calls); i++)
+        assert_int_equal(calls[i].ok, calls[i].as == ended_as);
+    assert_int_equal(e.code, ERROR_STALE);
+    job_release(&j);
+}
+
+static void assert_stale(struct job_store *s, const struct job_attempt *a)
+{
+    assert_over(s, a, JOB_PROCESSING);
+}
+
 static void a_published_job_has_its_result(void **state)
 {
     struct job_store *s = *state;
@@ -268,9 +295,10 @@ static void a_published_job_has_its_result(void **state)
     assert_int_equal(count_leftovers(s, true), 0);
     job_release(&done);
 
-    /* Once only. */
-    assert_false(publish(s, &j, FAR_AWAY, &e));
-    assert_int_equal(e.code, ERROR_STALE);
+    /* Once only; told again, it is well, and nothing changes. */
+    struct job_attempt a = attempt_of(&j);
+    assert_over(s, &a, JOB_COMPLETED);
+    assert_status(s, j.id, JOB_COMPLETED, 3);
     job_release(&j);
 }
 
@@ -300,23 +328,9 @@ static void a_failed_job_has_its_reason(void **state)
     assert_string_equal(list.items[0].id, j.id);
     struct job none = {0};
     assert_false(claim_one(s, &none));
+    assert_over(s, &a, JOB_FAILED);
+    assert_status(s, j.id, JOB_FAILED, 3);
     job_release(&j);
-}
-
-/* Publish, fail and requeue of `a` are all refused, and leave the job as it is. */
-static void assert_stale(struct job_store *s, const struct job_attempt *a)
-{
-    struct error e = {0}, why = {.code = ERROR_QUERY};
-    struct job_result r = result_until(FAR_AWAY);
-    struct job j = {0};
-    assert_false(CALL(s, &e, s->api->publish(s, a, &r, &j, &e)));
-    assert_int_equal(e.code, ERROR_STALE);
-    e.code = ERROR_NONE;
-    assert_false(CALL(s, &e, (s->api->fail)(s, a, &why, &j, &e)));
-    assert_int_equal(e.code, ERROR_STALE);
-    e.code = ERROR_NONE;
-    assert_false(CALL(s, &e, s->api->requeue(s, a, &j, &e)));
-    assert_int_equal(e.code, ERROR_STALE);
 }
 
 static void attempts_are_fenced(void **state)
@@ -336,14 +350,15 @@ static void attempts_are_fenced(void **state)
     assert_status(s, id, JOB_PROCESSING, 2);
 
     assert_true(CALL(s, &e, s->api->requeue(s, &a, &back, &e)));
-    assert_stale(s, &a);
+    assert_over(s, &a, JOB_PENDING);
+    assert_status(s, id, JOB_PENDING, 3);
     assert_true(claim_one(s, &second));
     assert_int_equal(second.attempt, 2);
     assert_stale(s, &a);
     assert_status(s, id, JOB_PROCESSING, 4);
     assert_true(publish(s, &second, FAR_AWAY, &e));
     struct job_attempt b = attempt_of(&second);
-    assert_stale(s, &b);
+    assert_over(s, &b, JOB_COMPLETED);
     assert_status(s, id, JOB_COMPLETED, 5);
     job_release(&first);
     job_release(&second);
@@ -413,7 +428,7 @@ static void what_ran_at_a_crash_waits_again(void **state)
     assert_status(s, ids[0], JOB_PENDING, 3);
     assert_status(s, ids[2], JOB_PENDING, 1);
     assert_int_equal(count_leftovers(s, false), 2);
-    assert_stale(s, &(struct job_attempt){.id = ids[0], .attempt = 1, .owner = OWNER});
+    assert_over(s, &(struct job_attempt){.id = ids[0], .attempt = 1, .owner = OWNER}, JOB_PENDING);
     for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
         assert_true(claim_one(s, &j));
         assert_string_equal(j.id, ids[i]);
@@ -611,6 +626,30 @@ static void what_runs_is_never_cleaned(void **state)
     job_release(&j);
 }
 
+static void what_an_attempt_left_is_cleared_twice(void **state)
+{
+    struct job_store *s = *state;
+    struct error e = {0}, why = {.code = ERROR_QUERY};
+    struct job j = {0}, failed = {0};
+    create_job(s, "org", "user", NULL);
+    assert_true(claim_one(s, &j));
+    struct job_attempt a = attempt_of(&j);
+    assert_true(CALL(s, &e, s->api->note_upload(s, &a, "an upload/id+", &e)));
+    assert_true(CALL(s, &e, (s->api->fail)(s, &a, &why, &failed, &e)));
+    for (int round = 0; round < 2; round++) {
+        _cleanup_(job_leftover_list_release) struct job_leftover_list list = {0};
+        assert_int_equal(leftovers(s, false, &list), 1);
+        assert_int_equal(list.items[0].attempt, 1);
+        assert_string_equal(list.items[0].upload_id, "an upload/id+");
+        assert_true(CALL(s, &e, s->api->cleaned(s, j.id, 1, &e)));
+        assert_int_equal(count_leftovers(s, true), 0);
+        backend->make_due();
+    }
+    assert_int_equal(count_leftovers(s, true), 0);
+    job_release(&failed);
+    job_release(&j);
+}
+
 static void progress_is_of_running_attempts(void **state)
 {
     struct job_store *s = *state;
@@ -747,6 +786,7 @@ int job_store_suite_run(const struct job_store_backend *b)
         TEST(removed_jobs_are_gone),
         TEST(links_expire),
         TEST(what_runs_is_never_cleaned),
+        TEST(what_an_attempt_left_is_cleared_twice),
         TEST(progress_is_of_running_attempts),
         TEST(large_texts_come_back),
         TEST(calls_of_one_transaction_are_apart),

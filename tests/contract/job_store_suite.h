@@ -9,6 +9,7 @@ struct job_store_backend {
     const char *name;
     struct job_store *(*open)(void); /* an empty store */
     void (*closed)(void);            /* after each close: takes everything away */
+    void (*make_due)(void);          /* as if JOB_CLEAR_AGAIN_US had passed for every attempt */
 };
 
 /* The number of failed tests. */

@@ -20,13 +20,17 @@ int object_store_suite_run(const struct object_store_backend *backend);
 /* For a backend's own tests too. An upload and all that it was told. */
 struct watched {
     struct object_upload *upload; /* NULL when it has ended */
-    uint32_t parts_done;          /* parts are numbered from 0, and must be done in this order */
+    uint32_t parts_done;
+    uint64_t done_buffers; /* a bit each: a part is done once */
     bool finished, failed, aborted;
     struct error error;
 };
 
 /* Begins; the test fails if the store does not. */
 void watched_begin(struct watched *w, struct object_store *s, const char *key);
+
+/* A part with its digest. */
+void send_part(struct object_store *s, struct object_upload *u, uint32_t buffer, const void *data, size_t length);
 
 /* Drains the mailbox until *flag is true; the test fails after 20 s. */
 void wait_for(struct mailbox *m, const bool *flag);

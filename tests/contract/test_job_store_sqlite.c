@@ -71,6 +71,13 @@ static sqlite3 *open_beside(void)
     return db;
 }
 
+static void make_due(void)
+{
+    sqlite3 *db = open_beside();
+    assert_int_equal(sqlite3_exec(db, "UPDATE downloads_attempts SET due_at = 0", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+}
+
 static void no_statement_scans_a_table(void **state)
 {
     (void)state;
@@ -265,11 +272,18 @@ static size_t count_jobs(struct job_store *s)
     return count;
 }
 
+static struct job_store *open_for_threads(void *context, bool for_control, struct error *e)
+{
+    (void)context;
+    (void)for_control;
+    return job_store_sqlite_open(path, e);
+}
+
 static struct store_threads *start_threads(struct mailbox *m)
 {
     struct error e = {0};
     struct store_threads *threads = store_threads_new(
-        &(struct store_threads_options){.open = job_store_sqlite_open, .path = path, .done = m}, &e);
+        &(struct store_threads_options){.open = open_for_threads, .done = m}, &e);
     assert_non_null(threads);
     return threads;
 }
@@ -355,6 +369,6 @@ int main(void)
         TEST(a_disk_that_fills_in_mid_way_stops_nothing_for_good),
     };
     int failed = job_store_suite_run(&(struct job_store_backend){
-        .name = "job store: sqlite", .open = open_empty, .closed = remove_directory});
+        .name = "job store: sqlite", .open = open_empty, .closed = remove_directory, .make_due = make_due});
     return failed + cmocka_run_group_tests_name("sqlite", tests, NULL, NULL);
 }

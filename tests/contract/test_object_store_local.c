@@ -186,7 +186,7 @@ static void a_key_that_is_there_is_not_replaced(void **state)
     put_object(store, mailbox, KEY, "first");
     struct watched w;
     watched_begin(&w, store, KEY);
-    store->api->part(w.upload, 0, "second", 6);
+    send_part(store, w.upload, 0, "second", 6);
     store->api->finish(w.upload, 6);
     wait_for(mailbox, &w.failed);
     assert_int_equal(w.error.code, ERROR_STORAGE);
@@ -282,7 +282,7 @@ static void fill_until_failure(void)
     struct watched w;
     watched_begin(&w, store, KEY);
     for (uint32_t i = 0; i < 8; i++)
-        store->api->part(w.upload, i, part, sizeof part);
+        send_part(store, w.upload, i, part, sizeof part);
     store->api->finish(w.upload, 8 * sizeof part);
     wait_for(mailbox, &w.failed);
     assert_in_range(w.parts_done, 1, 7);

@@ -292,9 +292,10 @@ static const struct job_store_api diary_api = {.name = "diary",
                                                .commit = diary_commit,
                                                .rollback = diary_rollback};
 
-static struct job_store *diary_open(const char *path, struct error *e)
+static struct job_store *diary_open(void *lost, bool for_control, struct error *e)
 {
-    if (strcmp(path, "diary") != 0) {
+    (void)for_control;
+    if (lost) {
         error_set(e, ERROR_UNAVAILABLE, "no such diary");
         return NULL;
     }
@@ -378,7 +379,7 @@ static int start_threads(void **state)
     buf_init(&diary.text, 1 << 16);
     fixture.mailbox = mailbox_new(&e);
     fixture.threads = store_threads_new(
-        &(struct store_threads_options){.open = diary_open, .path = "diary", .done = fixture.mailbox}, &e);
+        &(struct store_threads_options){.open = diary_open, .done = fixture.mailbox}, &e);
     *state = &fixture;
     return fixture.threads ? 0 : -1;
 }
@@ -475,7 +476,7 @@ static void a_store_that_does_not_open_starts_no_thread(void **state)
     struct error e = {0};
     struct mailbox *m = mailbox_new(&e);
     assert_null(store_threads_new(
-        &(struct store_threads_options){.open = diary_open, .path = "lost", .done = m}, &e));
+        &(struct store_threads_options){.open = diary_open, .context = m, .done = m}, &e));
     assert_string_equal(e.message, "no such diary");
     store_threads_free(NULL);
     mailbox_free(m);

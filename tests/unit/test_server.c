@@ -364,6 +364,13 @@ static size_t count_leftovers(void)
     return count;
 }
 
+static struct job_store *open_for_threads(void *context, bool for_control, struct error *e)
+{
+    (void)context;
+    (void)for_control;
+    return job_store_sqlite_open(jobs_path, e);
+}
+
 /* Stops the sweeper when `steps` of its round (look, removal, report) are over and the next has been
  * answered: as serve.c does, the stores end first, and what they answered is heard. */
 static size_t left_after_stopping_at(int steps)
@@ -374,7 +381,7 @@ static size_t left_after_stopping_at(int steps)
     struct mailbox *mailbox = mailbox_new(&e);
     assert_true(base && mailbox);
     struct store_threads *store = store_threads_new(
-        &(struct store_threads_options){.open = job_store_sqlite_open, .path = jobs_path, .done = mailbox},
+        &(struct store_threads_options){.open = open_for_threads, .done = mailbox},
         &e);
     struct object_store *objects = object_store_local_open(
         &(struct object_local_options){

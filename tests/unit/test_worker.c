@@ -128,8 +128,9 @@ static struct text_value value(const char *text)
     return v;
 }
 
-static bool keep_part(void *context, uint32_t index, size_t length, struct error *e)
+static bool keep_part(void *context, uint32_t index, size_t length, const uint8_t *sha256, struct error *e)
 {
+    (void)sha256;
     (void)index;
     (void)e;
     *(size_t *)context = length;
@@ -144,7 +145,7 @@ static void rows_become_lines(void **state)
     uint8_t digest[SHA256_BYTES];
     struct output o;
     struct parts *parts = parts_new(2, 4096, &e);
-    assert_true(output_init(&o, parts, keep_part, &length, &e));
+    assert_true(output_init(&o, parts, false, keep_part, &length, &e));
     const char *const names[] = {"plain", "say \"hi\""};
     const struct text_value left[] = {value("twelve bytes"), value("thirteen byte"), value(""),
                                       value("a\"b")};

@@ -30,8 +30,9 @@ struct announced {
     size_t length;
 };
 
-static bool announce(void *context, uint32_t index, size_t length, struct error *e)
+static bool announce(void *context, uint32_t index, size_t length, const uint8_t *sha256, struct error *e)
 {
+    (void)sha256;
     struct taker *t = context;
     const struct announced a = {index, length};
     return write(t->pipe[1], &a, sizeof a) == sizeof a || error_set(e, ERROR_WORKER, "the pipe is closed");
@@ -62,7 +63,7 @@ static void taker_init(struct taker *t)
     assert_non_null(t->parts);
     buf_init(&t->taken, 1 << 20);
     assert_int_equal(pipe(t->pipe), 0);
-    assert_true(output_init(&t->output, t->parts, announce, t, &e));
+    assert_true(output_init(&t->output, t->parts, false, announce, t, &e));
 }
 
 static void taker_start(struct taker *t)
