@@ -15,6 +15,7 @@ packages:
 
 deps:
 	tools/fetch-duckdb
+	tools/fetch-swagger-ui
 
 build/build.ninja:
 	meson setup build
