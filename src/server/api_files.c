@@ -224,7 +224,7 @@ static void answer(struct transfer *t)
 
     const char *none_match = http_request_header(r, "If-None-Match");
     if (none_match && etag_is_listed(none_match, etag)) {
-        http_reply(r, 304, NULL, NULL, 0);
+        http_reply(r, 304, file_content_type(t->key), NULL, 0);
         t->request = NULL;
         transfer_end(t);
         return;

@@ -22,6 +22,8 @@ UNKNOWN = "/downloads/" + str(uuid.uuid4())
 UNSEEN = {(path, method, "500"): "the server would have to be out of memory" for path, method in [
     ("/downloads", "post"), ("/downloads", "get"), ("/downloads/{id}", "get"), ("/downloads/{id}", "delete"),
     ("/downloads/{id}/events", "get"), ("/files/{org}/{name}", "get")]}
+# The engine seldom says that it cannot tell; tests/unit/test_server.c has the event's text.
+MAY_BE_UNSEEN = {("Progress", "indeterminate")}
 # Codes of errors that never reach a record: they are answers to a request, or make another attempt.
 NOT_IN_RECORDS = {"ok", "unauthorized", "forbidden", "method_not_allowed", "too_large", "unsupported_media_type", "range_not_satisfiable",
                   "queue_full", "configuration", "stale_attempt"}
@@ -373,7 +375,7 @@ def test_every_documented_field_comes(document):
     documented = {(name, field) for name, schema in document.tree["components"]["schemas"].items() for field in schema.get("properties", {})
                   if name != "NewDownload"}
     seen = {(name, field) for name, field in document.seen_fields if name != "NewDownload"}
-    assert documented == seen
+    assert documented - MAY_BE_UNSEEN <= seen <= documented
     statuses = {value for where, value in document.seen_values if where == "Download.status"}
     assert statuses == {"pending", "processing", "completed", "failed", "expired"}
 
