@@ -3,7 +3,8 @@ import pytest
 
 from service import USER
 
-HEADERS = ["Content-Type", "Accept", "Authorization", "x-user-id", "x-organization-id", "x-project-ids", "x-dataset-ids", "x-chat-id", "userID"]
+HEADERS = ["Content-Type", "Accept", "Authorization", "x-user-id", "x-organization-id", "x-project-ids", "x-dataset-ids", "x-chat-id", "userID",
+           "X-Requested-With", "X-CSRF-Token", "Last-Event-ID"]
 
 
 def allowed(server, origin, method="GET", path="/downloads"):
