@@ -17,7 +17,7 @@ deps:
 	tools/fetch-duckdb
 	tools/fetch-swagger-ui
 
-build/build.ninja:
+build/build.ninja: | deps
 	meson setup build
 
 build: deps build/build.ninja

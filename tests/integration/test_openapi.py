@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import types
 import uuid
+from urllib.parse import urljoin
 
 import pytest
 
@@ -175,9 +176,9 @@ def drive_jobs_at_work(api, service):
 
 
 def drive_files(api, service):
-    server = service(S3_URL_EXPIRY="3s")
+    server = service()
     api = Judged(api.document, server)
-    job, last = api.run("SELECT * FROM t LIMIT 1000")
+    last = api.run("SELECT * FROM t LIMIT 1000")[1]
     link = re.sub(r"^http://[^/]*", "", last.data["message"])
     etag = api.expect(200, "GET", link, headers={}).headers["ETag"]
     api.expect(200, "HEAD", link, headers={})
@@ -193,7 +194,13 @@ def drive_files(api, service):
     resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (3, limits[1]))  # no file can be opened
     api.expect(503, "GET", link, headers={}, connection=kept)
     resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, limits)
+
+
+def drive_links_that_are_over(api, service):
+    api = Judged(api.document, service(S3_URL_EXPIRY="1s"))
+    job, last = api.run("SELECT 1 AS a")
     record = wait_for(lambda: (r := json.loads(api.expect(200, "GET", "/downloads/" + job).body))["status"] == "expired" and r, "the end of the link")
+    api.expect(403, "GET", re.sub(r"^http://[^/]*", "", last.data["message"]), headers={})
     assert "pre_signed_url" in record
     list(api.stream("GET", f"/downloads/{job}/events").events())
 
@@ -424,5 +431,7 @@ def test_the_pages_bring_all_they_need(judged):
         assert response.headers["Content-Type"].split(";")[0] == kinds[name.rsplit(".", 1)[1]]
         assert len(response.body) == int(response.headers["Content-Length"]) > 0
     assert "script" not in re.sub(r"<script src=\"[^\"]*\"></script>|<noscript>.*</noscript>", "", page)
+    for front in ("/swagger", "/swagger/"):
+        assert urljoin(front, judged.service.request("GET", front, headers={}).headers["Location"]) == "/swagger/index.html"
     policy = response.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy and "script-src 'self';" in policy and "unsafe" not in policy
