@@ -5,7 +5,7 @@
 #include "server/api_docs_files.h"
 #include "server/file_headers.h"
 
-/* Nothing but what this server sends, and no page may frame it. `data:` are the icons in Swagger UI's style sheet. */
+/* Only what this server sends, and no page may frame it. `data:`: icons in Swagger UI's style sheet. */
 #define SECURITY_POLICY \
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " \
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -21,7 +21,7 @@ static const struct api_docs_file *find(const char *name)
 static void reply_file(struct http_request *r, const struct api_docs_file *f)
 {
     http_response_header(r, "ETag", f->etag);
-    http_response_header(r, "Cache-Control", "no-cache"); /* asked for each time: another version answers another tag */
+    http_response_header(r, "Cache-Control", "no-cache"); /* to be asked for each time, with the tag */
     http_response_header(r, "Content-Security-Policy", SECURITY_POLICY);
     http_response_header(r, "X-Content-Type-Options", "nosniff");
     http_response_header(r, "Referrer-Policy", "no-referrer");

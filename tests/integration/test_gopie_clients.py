@@ -64,7 +64,7 @@ def test_success(shared, way):
 @pytest.mark.parametrize("way", WAYS)
 def test_progress_is_drawn(service, way):
     server = service(WORKER_THREADS=1)
-    page = page_of(server, way, "SELECT a.*, b.id % 7 AS k FROM t a, (SELECT * FROM t LIMIT 200) b")
+    page = page_of(server, way, "SELECT a.*, b.id % 7 AS k FROM t a, (SELECT * FROM t LIMIT 100) b")
     percents = [percent for percent, text in page.drawn if text.endswith("rows written")]
     assert percents and percents == sorted(percents) and all(0 <= p <= 99 for p in percents)
     assert any(0 < p for p in percents) and page.settled[0] == "resolved" and not page.lost
@@ -181,7 +181,7 @@ def test_a_full_queue_is_told_at_once(service):
 @pytest.mark.parametrize("way", WAYS)
 def test_a_shutdown_tells_the_page_where_it_goes_on(service, way):
     server = service(SHUTDOWN_GRACE="0s")
-    page, chunks = begin(server, way, "SELECT a.* FROM t a, (SELECT * FROM t LIMIT 300) b")
+    page, chunks = begin(server, way, "SELECT a.* FROM t a, (SELECT * FROM t LIMIT 150) b")
     server.process.send_signal(signal.SIGTERM)
     page.follow(chunks)
     kind, text = page.settled
@@ -189,7 +189,7 @@ def test_a_shutdown_tells_the_page_where_it_goes_on(service, way):
     assert server.ended() == 0
     server.start()
     record = wait_for(lambda: (r := GopieServer(server.port).get(page.job))["status"] == "completed" and r, "the end of the job", 60)
-    assert record["rows"] == 30_000_000
+    assert record["rows"] == 15_000_000
 
 
 @pytest.mark.parametrize("way", WAYS)
