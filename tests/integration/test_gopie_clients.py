@@ -237,6 +237,14 @@ def test_each_event_is_one_read_of_the_socket(shared):
     assert page.settled[0] == "resolved" and not page.lost and events >= 6
 
 
+def test_the_first_events_fit_what_a_network_carries_in_one_go(shared):
+    """Ten segments of 1,448 bytes: beyond that the page may read an event in two pieces, and lose it."""
+    stream = Stream(shared.port, "POST", "/downloads", {"sql": "SELECT 1 AS a -- " + "x" * 100_000, "dataset_id": "d" * 1024, "format": "csv"})
+    list(stream.events())
+    head = sum(len(k) + len(v) + 4 for k, v in stream.headers.items())
+    assert head + sum(len(chunk) + 10 for chunk in stream.chunks[:2]) < 14_480 and b'"sql_truncated":true' in stream.chunks[1]
+
+
 def test_the_clients_would_notice():
     """The doubles themselves: a scanner and a page that forgive nothing."""
     class Response:
