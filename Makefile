@@ -15,8 +15,9 @@ packages:
 
 deps:
 	tools/fetch-duckdb
+	tools/fetch-swagger-ui
 
-build/build.ninja:
+build/build.ninja: | deps
 	meson setup build
 
 build: deps build/build.ninja

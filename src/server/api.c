@@ -4,6 +4,7 @@
 
 #include "base/utf8.h"
 #include "object/store.h"
+#include "server/api_docs.h"
 
 #define IDENTITY_MAX 256 /* bytes of a user or organisation id */
 #define RETRY_AFTER_S "5"
@@ -124,6 +125,8 @@ void api_handle(struct http_request *r, void *context)
         handle_download(a, r, path + strlen("/downloads/"));
     } else if (a->files && begins(path, "/files/")) {
         api_files_handle(a->files, r);
+    } else if (!strcmp(path, API_DOCS_PATH) || begins(path, API_DOCS_PATH "/")) {
+        api_docs_handle(r);
     } else {
         reply(r, ERROR_NOT_FOUND, "not found");
     }

@@ -1,6 +1,7 @@
 /* The API: which request goes where. Everything is on the event loop; what needs the store comes back as a task.
  *
- * GET /health, GET|POST /downloads, GET|DELETE /downloads/:id, GET /downloads/:id/events, GET|HEAD /files/... (local store only).
+ * GET /health, GET|POST /downloads, GET|DELETE /downloads/:id, GET /downloads/:id/events, GET|HEAD /files/... (local store only),
+ * GET /swagger/... (the documentation).
  * Which rows and tables a query may read is decided by who sends it, gopie-server; we check who asks for which download. */
 #ifndef SERVER_API_H
 #define SERVER_API_H

@@ -153,8 +153,7 @@ static bool call_create(struct job_store *s, struct store_task *t, struct error 
 /* The contract's answer where the store fails: a stream that says so. */
 static void stream_not_created(struct http_request *r)
 {
-    http_response_header(r, "Cache-Control", "no-cache");
-    http_response_header(r, "Connection", "close");
+    hub_stream_headers(r);
     const struct http_stream_options options = {.status = 200, .content_type = "text/event-stream", .length = -1};
     struct http_stream *s = http_stream_begin(r, &options);
     _cleanup_buf_ struct buf text;

@@ -43,8 +43,7 @@ static void reply_finished(struct joining *j)
     }
     _cleanup_buf_ struct buf text;
     buf_init(&text, EVENT_TEXT_MAX);
-    http_response_header(j->request, "Cache-Control", "no-cache");
-    http_response_header(j->request, "Connection", "close");
+    hub_stream_headers(j->request);
     const struct http_stream_options options = {.status = 200, .content_type = "text/event-stream", .length = -1};
     struct http_stream *s = http_stream_begin(j->request, &options);
     event_text_snapshot(&text, &j->job, 0);

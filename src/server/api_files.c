@@ -317,10 +317,15 @@ void api_files_handle(struct api_files *f, struct http_request *r)
 {
     struct error e;
     char key[OBJECT_KEY_MAX + 1];
+    if (http_request_method(r) == HTTP_OPTIONS) {
+        http_response_header(r, "Allow", "GET, HEAD, OPTIONS");
+        http_reply(r, 204, NULL, NULL, 0);
+        return;
+    }
     http_response_header(r, "Cache-Control", "private, no-store");
     http_response_header(r, "X-Content-Type-Options", "nosniff");
     if (http_request_method(r) != HTTP_GET && http_request_method(r) != HTTP_HEAD) {
-        http_response_header(r, "Allow", "GET, HEAD");
+        http_response_header(r, "Allow", "GET, HEAD, OPTIONS");
         error_set(&e, ERROR_METHOD, "a file can only be read");
         http_reply_error(r, &e);
         return;

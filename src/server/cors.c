@@ -6,7 +6,7 @@
 #define METHODS "GET, HEAD, POST, DELETE, OPTIONS"
 #define REQUEST_HEADERS                                                                                 \
     "Content-Type, Accept, Authorization, x-user-id, x-organization-id, x-project-ids, x-dataset-ids, " \
-    "x-chat-id, userID"
+    "x-chat-id, userID, X-Requested-With, X-CSRF-Token, Last-Event-ID"
 #define ANSWER_HEADERS \
     "Content-Disposition, Content-Length, Content-Range, ETag, Location, Retry-After, X-Request-Id"
 #define MAX_AGE_S "600"

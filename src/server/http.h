@@ -75,6 +75,9 @@ void http_response_header(struct http_request *r, const char *name, const char *
 /* The whole answer; `body` is copied. To HEAD only the headers go. */
 void http_reply(struct http_request *r, int status, const char *content_type, const void *body,
                 size_t length);
+/* The same without the copy: `body` is there as long as the program runs. */
+void http_reply_constant(struct http_request *r, int status, const char *content_type, const void *body,
+                         size_t length);
 /* {"error":"<message>"} with the code's status */
 void http_reply_error(struct http_request *r, const struct error *e);
 

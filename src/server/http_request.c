@@ -259,7 +259,8 @@ static void prepare_answer(struct http_request *r, int status, const char *conte
         evhttp_remove_header(in, "Connection"); /* else evhttp answers a keep-alive with keep-alive, too */
 }
 
-void http_reply(struct http_request *r, int status, const char *content_type, const void *body, size_t length)
+static void reply(struct http_request *r, int status, const char *content_type, const void *body, size_t length,
+                  bool is_constant)
 {
     if (r->gone) {
         request_free(r);
@@ -268,16 +269,28 @@ void http_reply(struct http_request *r, int status, const char *content_type, co
     prepare_answer(r, status, content_type, (int64_t)length);
     struct evhttp_request *ev = r->ev;
     struct evhttp_connection *evcon = connection_of(r);
-    struct evbuffer *copy = evbuffer_new();
-    bool ok = copy && (!r->has_body || length == 0 || evbuffer_add(copy, body, length) == 0);
+    struct evbuffer *out = evbuffer_new();
+    bool ok = out && (!r->has_body || length == 0 ||
+                      (is_constant ? evbuffer_add_reference(out, body, length, NULL, NULL)
+                                   : evbuffer_add(out, body, length)) == 0);
     request_free(r);
     if (ok) {
-        evhttp_send_reply(ev, status, NULL, copy);
+        evhttp_send_reply(ev, status, NULL, out);
         stop_reading(evhttp_connection_get_bufferevent(evcon));
     } else
         evhttp_connection_free(evcon); /* out of memory */
-    if (copy)
-        evbuffer_free(copy);
+    if (out)
+        evbuffer_free(out);
+}
+
+void http_reply(struct http_request *r, int status, const char *content_type, const void *body, size_t length)
+{
+    reply(r, status, content_type, body, length, false);
+}
+
+void http_reply_constant(struct http_request *r, int status, const char *content_type, const void *body, size_t length)
+{
+    reply(r, status, content_type, body, length, true);
 }
 
 void http_reply_error(struct http_request *r, const struct error *e)

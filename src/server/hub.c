@@ -101,11 +101,16 @@ bool hub_missed(struct subscriber *s)
     return missed;
 }
 
-void hub_open(struct subscriber *s, struct http_request *r, const struct buf *first, int64_t version)
+void hub_stream_headers(struct http_request *r)
 {
     http_response_header(r, "Cache-Control", "no-cache");
     http_response_header(r, "X-Accel-Buffering", "no"); /* nginx would hold events back */
     http_response_header(r, "Connection", "close");
+}
+
+void hub_open(struct subscriber *s, struct http_request *r, const struct buf *first, int64_t version)
+{
+    hub_stream_headers(r);
     const struct http_stream_options options = {
         .status = 200, .content_type = "text/event-stream", .length = -1, .closed = on_closed, .context = s};
     s->stream = http_stream_begin(r, &options);

@@ -38,6 +38,9 @@ void hub_drop(struct subscriber *s);
 /* True if something but progress was published since the last look. For a subscriber that is not open. */
 bool hub_missed(struct subscriber *s);
 
+/* The headers of an event stream's answer; for those that answer one without the hub. */
+void hub_stream_headers(struct http_request *r);
+
 /* Answers the request with an event stream that begins with `first`. What is published with a version up to `version` it knows already. */
 void hub_open(struct subscriber *s, struct http_request *r, const struct buf *first, int64_t version);
 

@@ -108,10 +108,11 @@ class Service:
         if source:
             self.environment["GOPIE_DS_DUCKDB_PATH"] = str(source)
         self.environment |= {"GOPIE_DS_" + k: str(v) for k, v in variables.items()}
+        self.command = [SERVER]
         self.log, self.process, self.port = [], None, None
 
     def start(self):
-        self.process = subprocess.Popen([SERVER], cwd=self.directory, env=self.environment, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(self.command, cwd=self.directory, env=self.environment, stderr=subprocess.PIPE, text=True)
         listening = threading.Event()
 
         def read():

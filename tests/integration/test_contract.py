@@ -158,7 +158,7 @@ def test_no_line_reaches_64_kib(shared):
     sql = "SELECT 1 AS a -- " + "é" * 200_000
     stream, job = shared.begin(sql)
     list(stream.events())
-    assert max(len(line) for chunk in stream.chunks for line in chunk.split(b"\n")) < 33 * 1024
+    assert max(len(line) for chunk in stream.chunks for line in chunk.split(b"\n")) < 9 * 1024
     assert b'"sql_truncated":true' in b"".join(stream.chunks)
     assert shared.get("/downloads/" + job)["sql"] == sql
     stream, job = shared.begin("SELECT " + "y" * 100_000)
@@ -210,22 +210,6 @@ def test_delete(shared):
     assert shared.request("DELETE", "/downloads/" + job, headers={"x-user-id": "bob", "x-organization-id": "acme"}).status == 204
     assert shared.request("GET", "/downloads/" + job).status == 404
     assert shared.fetch(link).body == b"kept\n1\n"  # the file stays until its link is over
-
-
-def test_cors(shared):
-    for origin, allowed in (("http://localhost:3000", True), ("https://gopie.factly.dev", True), ("https://a.b.factly.dev", True),
-                            ("https://factly.dev", False), ("https://evil.dev", False), ("https://xfactly.dev", False),
-                            ("http://gopie.factly.dev", False), ("null", False)):
-        response = shared.request("GET", "/downloads", headers=USER | {"Origin": origin})
-        assert response.headers["Access-Control-Allow-Origin"] == (origin if allowed else None)
-        assert response.headers["Access-Control-Allow-Credentials"] == ("true" if allowed else None)
-    preflight = {"Origin": "http://localhost:3000", "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-user-id"}
-    response = shared.request("OPTIONS", "/downloads", headers=preflight)
-    assert response.status == 204
-    named = {h.strip().lower() for h in response.headers["Access-Control-Allow-Headers"].split(",")}
-    assert {"content-type", "accept", "authorization", "x-user-id", "x-organization-id", "x-project-ids", "x-dataset-ids", "x-chat-id",
-            "userid"} <= named
-    assert {"GET", "POST", "DELETE"} <= {m.strip() for m in response.headers["Access-Control-Allow-Methods"].split(",")}
 
 
 def test_the_gate_stands_before_the_api(shared):

@@ -397,7 +397,7 @@ static void other_methods_are_refused(void **state)
     request.method = HTTP_PUT;
     api_files_handle(files, &request);
     assert_int_equal(request.status, 405);
-    assert_true(has_header("Allow: GET, HEAD\n"));
+    assert_true(has_header("Allow: GET, HEAD, OPTIONS\n"));
 }
 
 static void a_file_that_is_gone(void **state)
