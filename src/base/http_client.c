@@ -1,10 +1,9 @@
 #include "base/http_client.h"
 
-#include <curl/curl.h>
-#include <pthread.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/http_curl.h"
 
 struct http_client {
     CURLM *multi; /* keeps the connections */
@@ -14,23 +13,15 @@ struct http_client {
     char error_text[CURL_ERROR_SIZE];
 };
 
-static pthread_once_t global_once = PTHREAD_ONCE_INIT;
-static CURLcode global_result;
-
-static void global_init(void)
-{
-    global_result = curl_global_init(CURL_GLOBAL_DEFAULT);
-}
-
 struct http_client *http_client_new(struct error *e)
 {
-    pthread_once(&global_once, global_init);
+    bool started = http_curl_init();
     struct http_client *c = calloc(1, sizeof *c);
     if (c) {
         c->multi = curl_multi_init();
         c->easy = curl_easy_init();
     }
-    if (global_result || !c || !c->multi || !c->easy) {
+    if (!started || !c || !c->multi || !c->easy) {
         error_set(e, ERROR_INTERNAL, "the HTTP client does not start");
         http_client_free(c);
         return NULL;
@@ -57,41 +48,24 @@ static size_t on_body(char *data, size_t size, size_t count, void *context)
     return CURL_WRITEFUNC_ERROR;
 }
 
-static bool append_header(struct curl_slist **list, const char *line)
-{
-    for (const unsigned char *p = (const unsigned char *)line; *p; p++)
-        if (*p < 0x20 || *p == 0x7F)
-            return false;
-    struct curl_slist *longer = curl_slist_append(*list, line);
-    if (longer)
-        *list = longer;
-    return longer != NULL;
-}
-
 static bool make_headers(const struct http_request *r, struct curl_slist **ret, struct error *e)
 {
     /* libcurl waits a second for "100 Continue" before a larger body, which few servers send. */
-    bool ok = append_header(ret, "Expect:");
+    bool ok = http_curl_append_header(ret, "Expect:");
     for (const char *const *h = r->headers; ok && h && *h; h++)
-        ok = append_header(ret, *h);
+        ok = http_curl_append_header(ret, *h);
     return ok || error_set(e, ERROR_INVALID, "a request header has control characters");
 }
 
 static void prepare(struct http_client *c, const struct http_request *r, struct curl_slist *headers)
 {
     CURL *easy = c->easy;
-    curl_easy_reset(easy);
+    http_curl_prepare(easy, r->url, r->connect_ms);
     c->error_text[0] = '\0';
     c->request = r;
     c->stopped = false;
-    curl_easy_setopt(easy, CURLOPT_URL, r->url);
-    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(easy, CURLOPT_PROXY, "");
-    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(easy, CURLOPT_USERAGENT, "downloads-server/" VERSION);
     curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, c->error_text);
-    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)r->connect_ms);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, c);
     if (r->body) {

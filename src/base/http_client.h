@@ -1,4 +1,4 @@
-/* HTTP requests, over libcurl: http_client.c is the only file that sees it.
+/* HTTP requests, one at a time, over libcurl (http_curl.h). For many at once: http_transfers.h.
  *
  * A client makes one request at a time and blocks in it; it keeps connections alive between requests. It
  * belongs to one thread. Only http and https are spoken, certificates are checked, redirects are answers like

@@ -1,0 +1,5 @@
+"""No fault."""
+
+
+def on(request, seen):
+    return None
