@@ -21,6 +21,7 @@ enum { BOOL_OID = 16, INT8_OID = 20, INT4_OID = 23, FLOAT8_OID = 701, TIMESTAMPT
 struct pg_db {
     struct pg_db_options options; /* its texts are copies */
     char *name;
+    const char *encoding;
     PGconn *conn; /* NULL: lost */
     int64_t last_try, up_since;
     bool told_lost; /* a note said so */
@@ -164,7 +165,7 @@ static bool make_connection(struct pg_db *db, struct error *e)
         {"password", o->password},
         {"sslmode", o->sslmode},
         {"application_name", "downloads-server"},
-        {"client_encoding", "UTF8"},
+        {"client_encoding", db->encoding},
         {"keepalives_idle", "30"},
         {"keepalives_interval", "5"},
         {"keepalives_count", "3"},
@@ -189,9 +190,14 @@ static bool make_connection(struct pg_db *db, struct error *e)
         ok = error_set(e, ERROR_UNAVAILABLE, "Postgres (%s): %s", db->name, PQerrorMessage(conn));
     if (ok && PQserverVersion(conn) < 130000)
         ok = error_set(e, ERROR_CONFIG, "Postgres (%s): version 13 is needed at least", db->name);
-    if (!ok) {
+    /* A database without an encoding holds whatever bytes it was given, and would refuse to show those that are no
+     * UTF-8: it is to pass on all of them (pg_row_text() sees to the rest). */
+    const char *encoding = ok ? PQparameterStatus(conn, "server_encoding") : NULL;
+    bool again = encoding && strcmp(encoding, "SQL_ASCII") == 0 && strcmp(db->encoding, "UTF8") == 0;
+    if (!ok || again) {
         PQfinish(conn);
-        return false;
+        db->encoding = again ? "SQL_ASCII" : db->encoding;
+        return again && make_connection(db, e);
     }
     db->conn = conn;
     db->up_since = clock_monotonic_ms();
@@ -237,6 +243,7 @@ struct pg_db *pg_db_open(const struct pg_db_options *o, struct error *e)
         out_of_memory(e);
         return NULL;
     }
+    db->encoding = "UTF8";
     db->options = *o;
     db->options.host = strdup(o->host);
     db->options.database = strdup(o->database);
@@ -483,8 +490,8 @@ static void queue_settings(struct pg_db *db, uint64_t timeout_ms)
 
 bool pg_db_begin(struct pg_db *db, int64_t lock, uint64_t timeout_ms, struct error *e)
 {
-    db->in_transaction = db->sent = db->lost = false;
-    db->queued_count = 0;
+    pg_db_rollback(db);
+    db->sent = db->lost = false;
     if (!ensure_connected(db, e))
         return false;
     db->in_transaction = true;
@@ -528,6 +535,11 @@ void pg_db_rollback(struct pg_db *db)
         PQclear(r);
     else if (known && db->conn)
         drop(db);
+}
+
+bool pg_db_in_transaction(const struct pg_db *db)
+{
+    return db->in_transaction;
 }
 
 struct pg_rows *pg_db_query(struct pg_db *db, const char *sql, const struct pg_value *values, size_t count,

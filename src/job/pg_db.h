@@ -59,6 +59,7 @@ MUST_CHECK bool pg_db_queue(struct pg_db *db, const char *sql, struct error *e);
  * then, not known. */
 MUST_CHECK bool pg_db_commit(struct pg_db *db, struct error *e);
 void pg_db_rollback(struct pg_db *db); /* does nothing where no transaction is open */
+bool pg_db_in_transaction(const struct pg_db *db);
 
 /* Rows of an answer. */
 struct pg_rows;

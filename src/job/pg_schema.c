@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include "job/pg_statements.h"
+
 /* Only one brings tables up at a time; the number means nothing but that. */
 #define MIGRATION_LOCK INT64_C(7094871302655182)
 /* An index on a large table takes its time. */
@@ -28,6 +30,8 @@ static const char create_downloads[] =
     "  org_id text NOT NULL"
     ")";
 
+static const char pg_see_records[] = PG_SEE_RECORDS;
+
 #define LIST_INDEX "CREATE INDEX IF NOT EXISTS downloads_of_user ON downloads (org_id, user_id, created_at, id)"
 
 /* Our own tables, as steps: `downloads_schema` has a row for each that was taken. A step that was ever released
@@ -35,7 +39,7 @@ static const char create_downloads[] =
  * schema (a rolling upgrade, and the way back). No key refers to `downloads`: others may delete from it. */
 static const struct {
     const char *name;
-    const char *const statements[12];
+    const char *const statements[16];
 } steps[] = {
     {"jobs, queue and attempts",
      {/* `link_ends` is set while the job is completed and its link not over. */
@@ -82,7 +86,17 @@ static const struct {
       "  PRIMARY KEY (id, attempt)"
       ")",
       "CREATE INDEX downloads_attempts_over ON downloads_attempts (due_at) WHERE state = 'over'",
-      "CREATE INDEX downloads_attempts_ends ON downloads_attempts (expires_at) WHERE state = 'published'"}},
+      "CREATE INDEX downloads_attempts_ends ON downloads_attempts (expires_at) WHERE state = 'published'",
+
+      /* What a list looks for, of every record: only kept where `downloads` is another role's and has no index for
+       * it. */
+      "CREATE TABLE downloads_seen ("
+      "  id uuid PRIMARY KEY,"
+      "  org_id text NOT NULL,"
+      "  user_id text NOT NULL,"
+      "  created_at timestamptz NOT NULL"
+      ")",
+      "CREATE INDEX downloads_seen_of_user ON downloads_seen (org_id, user_id, created_at, id)"}},
 };
 
 /* What is there. */
@@ -213,7 +227,7 @@ static bool check_permissions(struct pg_db *db, struct error *e)
     _cleanup_pg_rows_ struct pg_rows *rows = pg_db_query(
         db,
         "SELECT string_agg(DISTINCT t, ', '), current_user::text FROM"
-        " unnest(ARRAY['downloads', 'downloads_jobs', 'downloads_queue', 'downloads_attempts']) t,"
+        " unnest(ARRAY['downloads', 'downloads_jobs', 'downloads_queue', 'downloads_attempts', 'downloads_seen']) t,"
         " unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) p WHERE NOT has_table_privilege(t, p)",
         NULL, 0, e);
     if (!rows)
@@ -237,6 +251,16 @@ static bool check_permissions(struct pg_db *db, struct error *e)
         return error_set(e, ERROR_CONFIG, "Postgres (%s): the table downloads is another's: %s", pg_db_name(db),
                          why.message);
     *e = why;
+    return false;
+}
+
+/* All at once; later ones a few at a time (store_postgres.c). */
+static bool see_all(struct pg_db *db, struct error *e)
+{
+    if (pg_db_begin(db, MIGRATION_LOCK, MIGRATION_TIMEOUT_MS, e) && execute(db, pg_see_records, e) &&
+        pg_db_commit(db, e))
+        return true;
+    pg_db_rollback(db);
     return false;
 }
 
@@ -273,11 +297,11 @@ bool pg_schema_bring_up(struct pg_db *db, void (*note)(void *context, const char
             return false;
         }
     }
-    if (!s.indexed && note)
-        note(context, "job store: the table downloads is another role's and lists read all of it; its owner should run: "
-                      LIST_INDEX);
-    if (!check_permissions(db, e))
+    if (!check_permissions(db, e) || (!s.indexed && !see_all(db, e)))
         return false;
+    if (!s.indexed && note)
+        note(context, "job store: the table downloads is another role's; lists are cheaper once its owner runs: "
+                      LIST_INDEX);
     *ret_indexed = s.indexed;
     return true;
 }

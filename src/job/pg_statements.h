@@ -34,9 +34,16 @@
     " queue AS (UPDATE downloads_queue q SET owner = NULL, lease_until = NULL FROM record r WHERE q.id = r.id)"
 #define ENDED " SELECT" WHOLE_JOB "FROM record d JOIN job j ON j.id = d.id"
 
+/* Records that are not in downloads_seen yet: the original's, and those of instances that list by an index. In
+ * one order, so that two who do it at once do not wait for each other. */
+#define PG_SEE_RECORDS                                                                                       \
+    "INSERT INTO downloads_seen (id, org_id, user_id, created_at)"                                           \
+    " SELECT id, org_id, user_id, created_at FROM downloads d"                                               \
+    " WHERE NOT EXISTS (SELECT FROM downloads_seen s WHERE s.id = d.id) ORDER BY id ON CONFLICT DO NOTHING"
+
 #define PG_STATEMENTS(X)                                                                                     \
-    /* $1 id, $2 user, $3 organisation, $4 dataset, $5 sql, $6 format, $7 queue size. No row: it is full.    \
-     * The tag is fair_tag()'s. */                                                                           \
+    /* $1 id, $2 user, $3 organisation, $4 dataset, $5 sql, $6 format, $7 queue size, $8 whether              \
+     * lists go by downloads_seen. No row: it is full. The tag is fair_tag()'s. */                           \
     X(CREATE,                                                                                                \
       "WITH state AS MATERIALIZED (SELECT"                                                                   \
       " (SELECT count(*) FROM (SELECT FROM downloads_queue WHERE owner IS NULL LIMIT $7) w) AS waiting,"     \
@@ -46,11 +53,13 @@
       " record AS (INSERT INTO downloads"                                                                    \
       "  (id, user_id, org_id, dataset_id, sql, format, status, created_at, updated_at)"                     \
       "  SELECT $1, $2, $3, $4, $5, $6, 'pending', statement_timestamp(), statement_timestamp()"             \
-      "  FROM state WHERE waiting < $7 RETURNING id, org_id, created_at),"                                   \
+      "  FROM state WHERE waiting < $7 RETURNING id, org_id, user_id, created_at),"                          \
       " job AS (INSERT INTO downloads_jobs (id, version, attempt, rows, bytes)"                              \
       "  SELECT id, 1, 0, 0, 0 FROM record),"                                                                \
       " queue AS (INSERT INTO downloads_queue (id, org_id, tag)"                                             \
-      "  SELECT id, org_id, greatest(last_of_org + 1, now) FROM record, state)"                              \
+      "  SELECT id, org_id, greatest(last_of_org + 1, now) FROM record, state),"                             \
+      " seen AS (INSERT INTO downloads_seen (id, org_id, user_id, created_at)"                               \
+      "  SELECT id, org_id, user_id, created_at FROM record WHERE $8::boolean)"                              \
       " SELECT created_at FROM record")                                                                      \
     /* $1 owner, $2 limit, $3 lease (ms), $4 whether jobs whose lease is over may be taken too: these are as \
      * put back and claimed, hence two versions on. What has no record any more leaves the queue. The key is \
@@ -114,9 +123,19 @@
             "FROM (SELECT * FROM downloads WHERE org_id = $1 AND user_id = $2"                               \
             "  ORDER BY created_at DESC, id DESC LIMIT $3 OFFSET $4) d"                                      \
             " LEFT JOIN downloads_jobs j ON j.id = d.id ORDER BY d.created_at DESC, d.id DESC")              \
+    /* The same by downloads_seen. */                                                                        \
+    X(LIST_SEEN,                                                                                             \
+      "SELECT" JOB_COLUMNS("CASE WHEN octet_length(d.sql) <= $5 THEN d.sql ELSE left(d.sql, $5) END",        \
+                           "octet_length(d.sql) > $5 AND length(left(d.sql, $5 + 1)) > $5")                  \
+      "FROM (SELECT d.* FROM downloads_seen s JOIN downloads d ON d.id = s.id"                               \
+      "  WHERE s.org_id = $1 AND s.user_id = $2"                                                             \
+      "  ORDER BY s.created_at DESC, s.id DESC LIMIT $3 OFFSET $4) d"                                        \
+      " LEFT JOIN downloads_jobs j ON j.id = d.id ORDER BY d.created_at DESC, d.id DESC")                    \
+    X(SEE_RECORDS, PG_SEE_RECORDS)                                                                           \
     X(REMOVE, "WITH record AS (DELETE FROM downloads WHERE id = $1 AND org_id = $2 RETURNING id),"           \
               " job AS (DELETE FROM downloads_jobs j USING record r WHERE j.id = r.id),"                     \
               " queue AS (DELETE FROM downloads_queue q USING record r WHERE q.id = r.id),"                  \
+              " seen AS (DELETE FROM downloads_seen s USING record r WHERE s.id = r.id),"                    \
               " attempt AS (UPDATE downloads_attempts a SET state = 'over' FROM record r"                    \
               "  WHERE a.id = r.id AND a.state = 'running')"                                                 \
               " SELECT id FROM record")                                                                      \

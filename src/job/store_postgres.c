@@ -26,10 +26,15 @@
 PG_STATEMENTS(STATEMENT_TEXT)
 #undef STATEMENT_TEXT
 
+/* Where lists go by downloads_seen, others' new records are looked for at most so often. */
+#define SEE_EVERY_MS 60000
+
 struct postgres_store {
     struct job_store store;
     struct pg_db *db;
     uint64_t lease_ms;
+    bool indexed;    /* lists go by an index of `downloads`, else by downloads_seen */
+    int64_t seen_at; /* monotonic */
 };
 
 static struct postgres_store *of(struct job_store *s)
@@ -206,7 +211,8 @@ static bool postgres_create(struct job_store *store, const struct job_request *r
         return out_of_memory(e);
     _cleanup_pg_rows_ struct pg_rows *rows =
         QUERY(db_of(store), CREATE, e, TEXT(j.id), TEXT(j.user_id), TEXT(j.org_id), TEXT(j.dataset_id),
-              TEXT(j.sql), TEXT(j.format), INTEGER(queue_size < INT64_MAX ? queue_size : INT64_MAX));
+              TEXT(j.sql), TEXT(j.format), INTEGER(queue_size < INT64_MAX ? queue_size : INT64_MAX),
+              BOOL(!of(store)->indexed));
     if (!rows)
         return false;
     if (pg_rows_count(rows) == 0)
@@ -348,11 +354,29 @@ static bool postgres_get(struct job_store *store, const char *org_id, const char
     return read_job(&r, 0, ret, e);
 }
 
+/* Read-only is no place for it: a transaction that writes, of its own where none is open. */
+static bool see_records(struct postgres_store *s, struct error *e)
+{
+    bool alone = !pg_db_in_transaction(s->db);
+    if (alone && !pg_db_begin(s->db, 0, 0, e))
+        return false;
+    bool ok = execute(s->db, SEE_RECORDS, NULL, 0, e) >= 0 && (!alone || pg_db_commit(s->db, e));
+    if (ok)
+        s->seen_at = clock_monotonic_ms();
+    else if (alone)
+        pg_db_rollback(s->db);
+    return ok;
+}
+
 static bool postgres_list(struct job_store *store, const char *org_id, const char *user_id, size_t limit,
                           size_t offset, struct job_list *ret, struct error *e)
 {
-    _cleanup_pg_rows_ struct pg_rows *rows = QUERY(db_of(store), LIST, e, TEXT(org_id), TEXT(user_id),
-                                                   INTEGER(limit), INTEGER(offset), INTEGER(JOB_LIST_SQL_MAX));
+    struct postgres_store *s = of(store);
+    if (!s->indexed && clock_monotonic_ms() - s->seen_at >= SEE_EVERY_MS && !see_records(s, e))
+        return false;
+    _cleanup_pg_rows_ struct pg_rows *rows =
+        QUERY(s->db, s->indexed ? LIST : LIST_SEEN, e, TEXT(org_id), TEXT(user_id), INTEGER(limit),
+              INTEGER(offset), INTEGER(JOB_LIST_SQL_MAX));
     return rows && read_jobs(rows, ret, e);
 }
 
@@ -503,7 +527,6 @@ static const struct job_store_api postgres_api = {
 
 struct job_store *job_store_postgres_open(const struct job_store_postgres_options *o, struct error *e)
 {
-    bool indexed;
     struct postgres_store *s = calloc(1, sizeof *s);
     if (!s) {
         out_of_memory(e);
@@ -521,10 +544,11 @@ struct job_store *job_store_postgres_open(const struct job_store_postgres_option
                                                .note = o->note,
                                                .context = o->context},
                        e);
-    if (!s->db || !pg_schema_bring_up(s->db, o->note, o->context, &indexed, e)) {
+    if (!s->db || !pg_schema_bring_up(s->db, o->note, o->context, &s->indexed, e)) {
         pg_db_close(s->db);
         free(s);
         return NULL;
     }
+    s->seen_at = clock_monotonic_ms();
     return &s->store;
 }
