@@ -183,6 +183,10 @@ struct job_store_postgres_options {
     const char *sslmode; /* libpq's words; NULL: its own default (PGSSLMODE) */
     uint64_t lease_ms;
     uint64_t statement_timeout_ms; /* of each statement, and of the wait for its answer */
+    /* What is worth a line in the log: tables made, the connection lost and made anew. Optional; called on the
+     * thread that calls the store. */
+    void (*note)(void *context, const char *line);
+    void *context;
 };
 
 /* Connects, and brings the tables to the newest step (store_postgres.c says how it lives with gopie's own).

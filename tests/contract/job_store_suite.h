@@ -1,4 +1,5 @@
-/* What every job store must do, told through its interface alone; each backend runs it. */
+/* What every job store must do, told through its interface alone; each backend runs it. In two halves: the queue
+ * (job_store_queue.c) and the records (job_store_records.c). */
 #ifndef TESTS_JOB_STORE_SUITE_H
 #define TESTS_JOB_STORE_SUITE_H
 
@@ -13,16 +14,42 @@ struct job_store_backend {
 };
 
 /* The number of failed tests. */
-int job_store_suite_run(const struct job_store_backend *backend);
+int job_store_queue_run(const struct job_store_backend *backend);
+int job_store_records_run(const struct job_store_backend *backend);
 
-/* For a backend's own tests too. One call as the control thread makes it: a transaction and a savepoint
- * around it, undone where it fails. `call` is an expression of the store's api; its value is whether all was
- * well. */
+static inline int job_store_suite_run(const struct job_store_backend *backend)
+{
+    return job_store_queue_run(backend) + job_store_records_run(backend);
+}
+
+/* For a backend's own tests too (job_store_calls.c). One call as the control thread makes it: a transaction and a
+ * savepoint around it, undone where it fails. `call` is an expression of the store's api; its value is whether all
+ * was well. (s->api->fail)(...): cmocka has a macro of that name. */
 void call_begin(struct job_store *s);
 bool call_end(struct job_store *s, bool ok, struct error *e);
 #define CALL(s, e, call) (call_begin(s), call_end(s, (call), e))
 
-/* Creates a job of that organisation and user; the test fails if the store does not. `ret_id` may be NULL. */
-void create_job(struct job_store *s, const char *org, const char *user, char ret_id[UUID_SIZE]);
+#define OWNER "boot-1"
+#define FAR_AWAY 4102444800000000 /* 2100-01-01 */
+#define SHA256_TEXT "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+/* The tests below fail where the store does not do what it is asked. Records are the caller's to release. */
+bool try_create(struct job_store *s, const char *org, const char *user, uint64_t queue_size, struct job *ret,
+                struct error *e);
+void create_job(struct job_store *s, const char *org, const char *user, char ret_id[UUID_SIZE]); /* NULL is fine */
+bool claim_job(struct job_store *s, struct job *ret); /* for OWNER; false: none waits */
+struct job_attempt attempt_of(const struct job *j);
+struct job_result result_until(int64_t expires_at);
+bool publish_job(struct job_store *s, const struct job *j, int64_t expires_at, struct error *e);
+struct job get_job(struct job_store *s, const char *org, const char *id);
+enum error_code get_job_error(struct job_store *s, const char *org, const char *id);
+void assert_status(struct job_store *s, const char *id, enum job_status status, int64_t version);
+size_t leftovers(struct job_store *s, bool published_too, struct job_leftover_list *ret);
+size_t count_leftovers(struct job_store *s, bool published_too);
+
+/* Publish, fail, requeue and a note of `a` are all refused, and leave the job as it is; but for the end that
+ * the attempt has had already (JOB_PROCESSING: none), whose answer may have been lost. */
+void assert_over(struct job_store *s, const struct job_attempt *a, enum job_status ended_as);
+void assert_stale(struct job_store *s, const struct job_attempt *a);
 
 #endif

@@ -1,0 +1,554 @@
+/* The job store in a Postgres database, which other instances (and gopie-server, and the original service) use at
+ * the same time.
+ *
+ * Top to bottom: statements, records, transactions, the calls of the interface.
+ *
+ * Every transaction that writes begins with one advisory lock: so instances write one after the other, the waiting
+ * jobs that a creation counts are all there are, and no two transactions wait for each other
+ * (docs/decisions/postgres.md). */
+#include "job/store.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/mailbox.h" /* CONTAINER_OF */
+#include "job/pg_db.h"
+#include "job/pg_schema.h"
+#include "job/pg_statements.h"
+
+/* Of every transaction that writes; the number means nothing but that. */
+#define WRITE_LOCK INT64_C(7094871302655181)
+
+#define STATEMENT_TEXT(name, sql) static const char name[] = sql;
+PG_STATEMENTS(STATEMENT_TEXT)
+#undef STATEMENT_TEXT
+
+/* Where lists go by downloads_seen, others' new records are looked for at most so often. */
+#define SEE_EVERY_MS 60000
+
+struct postgres_store {
+    struct job_store store;
+    struct pg_db *db;
+    uint64_t lease_ms;
+    bool indexed;    /* lists go by an index of `downloads`, else by downloads_seen */
+    int64_t seen_at; /* monotonic */
+};
+
+static struct postgres_store *of(struct job_store *s)
+{
+    return CONTAINER_OF(s, struct postgres_store, store);
+}
+
+static struct pg_db *db_of(struct job_store *s)
+{
+    return of(s)->db;
+}
+
+static bool out_of_memory(struct error *e)
+{
+    return error_set(e, ERROR_INTERNAL, "out of memory");
+}
+
+#define INTEGER(v) ((struct pg_value){.type = PG_VALUE_INTEGER, .integer = (int64_t)(v)})
+#define TEXT(v) ((struct pg_value){.type = PG_VALUE_TEXT, .text = (v)})
+#define BOOL(v) TEXT((v) ? "t" : "f")
+#define UNLESS(is_null, value) ((is_null) ? (struct pg_value){.type = PG_VALUE_NULL} : (value))
+
+#define VALUES(...) \
+    (const struct pg_value[]){__VA_ARGS__}, ARRAY_SIZE(((const struct pg_value[]){__VA_ARGS__}))
+#define QUERY(db, statement, e, ...) pg_db_query(db, statement, VALUES(__VA_ARGS__), e)
+
+/* The number of rows, -1 on failure. */
+static int64_t execute(struct pg_db *db, const char *sql, const struct pg_value *values, size_t count,
+                       struct error *e)
+{
+    _cleanup_pg_rows_ struct pg_rows *rows = pg_db_query(db, sql, values, count, e);
+    return rows ? (int64_t)pg_rows_count(rows) : -1;
+}
+#define EXECUTE(db, statement, e, ...) execute(db, statement, VALUES(__VA_ARGS__), e)
+
+/* JOB_COLUMNS, the first of them at `at`. What is NULL reads as 0. */
+static bool read_job(struct pg_row *r, int at, struct job *ret, struct error *e)
+{
+    _cleanup_(job_release) struct job j = {0};
+    pg_row_uuid(r, at, j.id);
+    j.user_id = pg_row_text(r, at + 1);
+    j.org_id = pg_row_text(r, at + 2);
+    j.dataset_id = pg_row_text(r, at + 3);
+    j.sql = pg_row_text(r, at + 4);
+    j.format = pg_row_text(r, at + 5);
+    _cleanup_free_ char *status = pg_row_text(r, at + 6);
+    j.created_at = pg_row_time(r, at + 7);
+    j.updated_at = pg_row_time(r, at + 8);
+    j.completed_at = pg_row_time(r, at + 9);
+    j.expires_at = pg_row_time(r, at + 10);
+    j.link = pg_row_text(r, at + 11);
+    j.error_message = pg_row_text(r, at + 12);
+    _cleanup_free_ char *error_code = pg_row_text(r, at + 13);
+    j.error_code = error_code ? job_error_code_parse(error_code) : ERROR_NONE;
+    j.version = pg_row_integer(r, at + 14);
+    j.attempt = (uint32_t)pg_row_integer(r, at + 15);
+    j.rows = (uint64_t)pg_row_integer(r, at + 16);
+    j.bytes = (uint64_t)pg_row_integer(r, at + 17);
+    j.percent = pg_row_is_null(r, at + 18) ? -1 : pg_row_real(r, at + 18);
+    _cleanup_free_ char *sha256 = pg_row_text(r, at + 19);
+    snprintf(j.sha256, sizeof j.sha256, "%s", sha256 ? sha256 : "");
+    j.sql_cut = pg_row_bool(r, at + 20);
+    if (!pg_row_ok(r, e))
+        return false;
+    if (!j.user_id || !j.org_id || !j.dataset_id || !j.sql || !j.format || !status)
+        return error_set(e, ERROR_INTERNAL, "job store: a record lacks a value");
+    if (!job_status_parse(status, &j.status))
+        return error_set(e, ERROR_INTERNAL, "job store: a record of the unknown status %s", status);
+    *ret = j;
+    j = (struct job){0};
+    return true;
+}
+#define JOB_COLUMN_COUNT 21
+
+/* All rows, which hold nothing but jobs. */
+static bool read_jobs(const struct pg_rows *rows, struct job_list *ret, struct error *e)
+{
+    _cleanup_(job_list_release) struct job_list list = {0};
+    size_t count = pg_rows_count(rows);
+    if (count > 0 && !(list.jobs = calloc(count, sizeof *list.jobs)))
+        return out_of_memory(e);
+    for (; list.count < count; list.count++) {
+        struct pg_row r = {.rows = rows, .row = (int)list.count};
+        if (!read_job(&r, 0, &list.jobs[list.count], e))
+            return false;
+    }
+    *ret = list;
+    list = (struct job_list){0};
+    return true;
+}
+
+/* The clock is the database's, so a time of ours reaches it only as what a caller set: the end of a link. */
+#define TIME_SIZE CLOCK_RFC3339_SIZE
+
+static struct pg_value time_value(int64_t wall_us, char text[TIME_SIZE])
+{
+    clock_format_rfc3339(wall_us, text);
+    return TEXT(text);
+}
+
+/* One job: what an end of an attempt left. Where it changed nothing, that may be because it was told before (the
+ * answer was lost): then the job is as `to` says, and the attempt its latest. */
+static bool ended(struct pg_db *db, const struct pg_rows *rows, const struct job_attempt *a, enum job_status to,
+                  struct job *ret, struct error *e)
+{
+    if (!rows)
+        return false;
+    if (pg_rows_count(rows) > 0) {
+        struct pg_row r = {.rows = rows};
+        return read_job(&r, 0, ret, e);
+    }
+    _cleanup_(job_release) struct job j = {0};
+    _cleanup_pg_rows_ struct pg_rows *now = QUERY(db, CURRENT, e, TEXT(a->id), TEXT(a->owner));
+    if (!now)
+        return false;
+    struct pg_row r = {.rows = now};
+    bool found = pg_rows_count(now) > 0;
+    if (found && !read_job(&r, 0, &j, e))
+        return false;
+    bool is_owner = found && pg_row_bool(&r, JOB_COLUMN_COUNT);
+    if (!found || is_owner || j.status != to || j.attempt != a->attempt || a->attempt == 0)
+        return error_set(e, ERROR_STALE, "the attempt is no longer the job's current one");
+    *ret = j;
+    j = (struct job){0};
+    return true;
+}
+
+static bool postgres_begin(struct job_store *store, struct error *e)
+{
+    return pg_db_begin(db_of(store), WRITE_LOCK, 0, e);
+}
+
+static bool postgres_savepoint(struct job_store *store, struct error *e)
+{
+    return pg_db_queue(db_of(store), "SAVEPOINT call", e);
+}
+
+static bool postgres_release(struct job_store *store, struct error *e)
+{
+    return pg_db_queue(db_of(store), "RELEASE SAVEPOINT call", e);
+}
+
+static void postgres_rollback(struct job_store *store)
+{
+    pg_db_rollback(db_of(store));
+}
+
+static void postgres_rollback_to(struct job_store *store)
+{
+    struct pg_db *db = db_of(store);
+    struct error ignored; /* a transaction that is lost fails its commit */
+    (void)!(pg_db_queue(db, "ROLLBACK TO SAVEPOINT call", &ignored) &&
+            pg_db_queue(db, "RELEASE SAVEPOINT call", &ignored));
+}
+
+static bool postgres_commit(struct job_store *store, struct error *e)
+{
+    return pg_db_commit(db_of(store), e);
+}
+
+static bool copy(const char *text, char **ret)
+{
+    return (*ret = strdup(text));
+}
+
+static bool postgres_create(struct job_store *store, const struct job_request *r, uint64_t queue_size,
+                            struct job *ret, struct error *e)
+{
+    _cleanup_(job_release) struct job j = {.status = JOB_PENDING, .version = 1, .percent = -1};
+    if (!uuid_random(j.id, e))
+        return false;
+    if (!copy(r->user_id, &j.user_id) || !copy(r->org_id, &j.org_id) || !copy(r->dataset_id, &j.dataset_id) ||
+        !copy(r->sql, &j.sql) || !copy(r->format, &j.format))
+        return out_of_memory(e);
+    _cleanup_pg_rows_ struct pg_rows *rows =
+        QUERY(db_of(store), CREATE, e, TEXT(j.id), TEXT(j.user_id), TEXT(j.org_id), TEXT(j.dataset_id),
+              TEXT(j.sql), TEXT(j.format), INTEGER(queue_size < INT64_MAX ? queue_size : INT64_MAX),
+              BOOL(!of(store)->indexed));
+    if (!rows)
+        return false;
+    if (pg_rows_count(rows) == 0)
+        return error_set(e, ERROR_QUEUE_FULL, "the queue is full");
+    struct pg_row row = {.rows = rows};
+    j.created_at = j.updated_at = pg_row_time(&row, 0);
+    if (!pg_row_ok(&row, e))
+        return false;
+    *ret = j;
+    j = (struct job){0};
+    return true;
+}
+
+/* After an outage, and after our own absence, those who run jobs get the time of a lease to say so. */
+static bool may_rescue(const struct postgres_store *s)
+{
+    return pg_db_up_ms(s->db) >= (int64_t)s->lease_ms;
+}
+
+static bool postgres_claim(struct job_store *store, const char *owner, size_t limit, struct job_list *ret,
+                           struct error *e)
+{
+    struct postgres_store *s = of(store);
+    _cleanup_pg_rows_ struct pg_rows *rows = QUERY(s->db, CLAIM, e, TEXT(owner), INTEGER(limit),
+                                                   INTEGER(s->lease_ms), BOOL(may_rescue(s)));
+    return rows && read_jobs(rows, ret, e);
+}
+
+static bool postgres_note_upload(struct job_store *store, const struct job_attempt *a, const char *upload_id,
+                                 struct error *e)
+{
+    int64_t rows = EXECUTE(db_of(store), NOTE_UPLOAD, e, TEXT(a->id), INTEGER(a->attempt), TEXT(a->owner),
+                           TEXT(upload_id));
+    if (rows == 0)
+        error_set(e, ERROR_STALE, "the attempt is no longer the job's current one");
+    return rows > 0;
+}
+
+/* Arrays as the server reads them: {1,2}. What is in them needs no quotes. */
+#define ARRAY_MAX ((size_t)16 << 20)
+
+static void array_init(struct buf *b)
+{
+    buf_init(b, ARRAY_MAX);
+    buf_append_text(b, "{");
+}
+
+static void array_separate(struct buf *b)
+{
+    if (b->len > 1)
+        buf_append_text(b, ",");
+}
+
+static void array_add_text(struct buf *b, const char *text)
+{
+    array_separate(b);
+    buf_append_text(b, text);
+}
+
+static void array_add_integer(struct buf *b, int64_t v)
+{
+    array_separate(b);
+    buf_printf(b, "%" PRId64, v);
+}
+
+static struct pg_value array_end(struct buf *b)
+{
+    buf_append_text(b, "}");
+    return TEXT(b->data);
+}
+
+static bool postgres_progress(struct job_store *store, const struct job_progress *items, size_t count,
+                              struct error *e)
+{
+    _cleanup_buf_ struct buf ids, attempts, rows, bytes, percents;
+    struct buf *const arrays[] = {&ids, &attempts, &rows, &bytes, &percents};
+    struct pg_value values[ARRAY_SIZE(arrays)];
+    bool ok = true;
+    for (size_t i = 0; i < ARRAY_SIZE(arrays); i++)
+        array_init(arrays[i]);
+    for (const struct job_progress *p = items; p < items + count; p++) {
+        char percent[32];
+        snprintf(percent, sizeof percent, "%.17g", p->percent);
+        array_add_text(&ids, p->id);
+        array_add_integer(&attempts, p->attempt);
+        array_add_integer(&rows, (int64_t)p->rows);
+        array_add_integer(&bytes, (int64_t)p->bytes);
+        array_add_text(&percents, p->percent < 0 ? "NULL" : percent);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(arrays); i++) {
+        values[i] = array_end(arrays[i]);
+        ok = ok && buf_ok(arrays[i]);
+    }
+    if (!ok)
+        return out_of_memory(e);
+    return execute(db_of(store), PROGRESS, values, ARRAY_SIZE(values), e) >= 0;
+}
+
+static bool postgres_publish(struct job_store *store, const struct job_attempt *a, const struct job_result *r,
+                             struct job *ret, struct error *e)
+{
+    char link_ends[TIME_SIZE];
+    _cleanup_pg_rows_ struct pg_rows *rows =
+        QUERY(db_of(store), PUBLISH, e, TEXT(a->id), INTEGER(a->attempt), TEXT(a->owner),
+              time_value(r->expires_at, link_ends), TEXT(r->link), INTEGER(r->rows), INTEGER(r->bytes),
+              TEXT(r->sha256), TEXT(r->object_key));
+    return ended(db_of(store), rows, a, JOB_COMPLETED, ret, e);
+}
+
+static bool postgres_fail(struct job_store *store, const struct job_attempt *a, const struct error *why,
+                          struct job *ret, struct error *e)
+{
+    _cleanup_pg_rows_ struct pg_rows *rows =
+        QUERY(db_of(store), FAIL, e, TEXT(a->id), INTEGER(a->attempt), TEXT(a->owner), TEXT(why->message),
+              TEXT(error_code_name(why->code)));
+    return ended(db_of(store), rows, a, JOB_FAILED, ret, e);
+}
+
+static bool postgres_requeue(struct job_store *store, const struct job_attempt *a, struct job *ret,
+                             struct error *e)
+{
+    _cleanup_pg_rows_ struct pg_rows *rows =
+        QUERY(db_of(store), REQUEUE, e, TEXT(a->id), INTEGER(a->attempt), TEXT(a->owner));
+    return ended(db_of(store), rows, a, JOB_PENDING, ret, e);
+}
+
+static bool postgres_get(struct job_store *store, const char *org_id, const char *id, struct job *ret,
+                         struct error *e)
+{
+    char uuid[UUID_SIZE];
+    if (!uuid_parse(id, uuid)) /* the server would call it a wrong statement */
+        return error_set(e, ERROR_NOT_FOUND, "download not found");
+    _cleanup_pg_rows_ struct pg_rows *rows = QUERY(db_of(store), GET, e, TEXT(uuid), TEXT(org_id));
+    if (!rows)
+        return false;
+    if (pg_rows_count(rows) == 0)
+        return error_set(e, ERROR_NOT_FOUND, "download not found");
+    struct pg_row r = {.rows = rows};
+    return read_job(&r, 0, ret, e);
+}
+
+/* Read-only is no place for it: a transaction that writes, of its own where none is open. */
+static bool see_records(struct postgres_store *s, struct error *e)
+{
+    bool alone = !pg_db_in_transaction(s->db);
+    if (alone && !pg_db_begin(s->db, 0, 0, e))
+        return false;
+    bool ok = execute(s->db, SEE_RECORDS, NULL, 0, e) >= 0 && (!alone || pg_db_commit(s->db, e));
+    if (ok)
+        s->seen_at = clock_monotonic_ms();
+    else if (alone)
+        pg_db_rollback(s->db);
+    return ok;
+}
+
+static bool postgres_list(struct job_store *store, const char *org_id, const char *user_id, size_t limit,
+                          size_t offset, struct job_list *ret, struct error *e)
+{
+    struct postgres_store *s = of(store);
+    if (!s->indexed && clock_monotonic_ms() - s->seen_at >= SEE_EVERY_MS && !see_records(s, e))
+        return false;
+    _cleanup_pg_rows_ struct pg_rows *rows =
+        QUERY(s->db, s->indexed ? LIST : LIST_SEEN, e, TEXT(org_id), TEXT(user_id), INTEGER(limit),
+              INTEGER(offset), INTEGER(JOB_LIST_SQL_MAX));
+    return rows && read_jobs(rows, ret, e);
+}
+
+static bool postgres_remove(struct job_store *store, const char *org_id, const char *id, bool *ret_found,
+                            struct error *e)
+{
+    char uuid[UUID_SIZE];
+    int64_t rows = uuid_parse(id, uuid) ? EXECUTE(db_of(store), REMOVE, e, TEXT(uuid), TEXT(org_id)) : 0;
+    if (rows < 0)
+        return false;
+    *ret_found = rows > 0;
+    return true;
+}
+
+static bool postgres_expire(struct job_store *store, size_t limit, size_t *ret_count, struct error *e)
+{
+    _cleanup_pg_rows_ struct pg_rows *rows = QUERY(db_of(store), EXPIRE, e, INTEGER(limit));
+    if (!rows)
+        return false;
+    struct pg_row r = {.rows = rows};
+    int64_t count = pg_row_integer(&r, 0);
+    if (!pg_row_ok(&r, e))
+        return false;
+    *ret_count = (size_t)count;
+    return true;
+}
+
+static bool postgres_leftovers(struct job_store *store, size_t limit, bool published_too,
+                               struct job_leftover_list *ret, struct error *e)
+{
+    _cleanup_(job_leftover_list_release) struct job_leftover_list list = {0};
+    _cleanup_pg_rows_ struct pg_rows *rows =
+        QUERY(db_of(store), LEFTOVERS, e, INTEGER(limit), BOOL(published_too));
+    if (!rows)
+        return false;
+    size_t count = pg_rows_count(rows);
+    if (count > 0 && !(list.items = calloc(count, sizeof *list.items)))
+        return out_of_memory(e);
+    for (; list.count < count; list.count++) {
+        struct pg_row r = {.rows = rows, .row = (int)list.count};
+        struct job_leftover *item = &list.items[list.count];
+        pg_row_uuid(&r, 0, item->id);
+        item->attempt = (uint32_t)pg_row_integer(&r, 1);
+        item->object_key = pg_row_text(&r, 2);
+        item->upload_id = pg_row_text(&r, 3);
+        if (!pg_row_ok(&r, e)) {
+            list.count++; /* its texts are released, too */
+            return false;
+        }
+    }
+    *ret = list;
+    list = (struct job_leftover_list){0};
+    return true;
+}
+
+static bool postgres_cleaned(struct job_store *store, const char *id, uint32_t attempt, struct error *e)
+{
+    return EXECUTE(db_of(store), CLEANED, e, TEXT(id), INTEGER(attempt), INTEGER(JOB_CLEAR_AGAIN_US)) >= 0;
+}
+
+static bool read_poll(const struct pg_rows *rows, struct job_poll_result *ret, struct error *e)
+{
+    _cleanup_(job_poll_result_release) struct job_poll_result result = {0};
+    size_t count = pg_rows_count(rows);
+    /* Each kind may be all of them. */
+    if (count > 0 && (!(result.changed.jobs = calloc(count, sizeof *result.changed.jobs)) ||
+                      !(result.gone.ids = calloc(count, UUID_SIZE)) ||
+                      !(result.owned.ids = calloc(count, UUID_SIZE))))
+        return out_of_memory(e);
+    for (size_t i = 0; i < count; i++) {
+        struct pg_row r = {.rows = rows, .row = (int)i};
+        _cleanup_free_ char *kind = pg_row_text(&r, 0);
+        char id[UUID_SIZE];
+        pg_row_uuid(&r, 1, id);
+        if (!pg_row_ok(&r, e))
+            return false;
+        struct job_id_list *ids = strcmp(kind, "gone") == 0 ? &result.gone : &result.owned;
+        if (strcmp(kind, "claimable") == 0)
+            result.claimable = true;
+        else if (strcmp(kind, "changed") != 0)
+            memcpy(ids->ids[ids->count++], id, UUID_SIZE);
+        else if (read_job(&r, 2, &result.changed.jobs[result.changed.count], e))
+            result.changed.count++;
+        else
+            return false;
+    }
+    *ret = result;
+    result = (struct job_poll_result){0};
+    return true;
+}
+
+static bool postgres_poll(struct job_store *store, const struct job_poll *p, struct job_poll_result *ret,
+                          struct error *e)
+{
+    struct postgres_store *s = of(store);
+    _cleanup_buf_ struct buf ids, versions, row_counts, bytes;
+    array_init(&ids);
+    array_init(&versions);
+    array_init(&row_counts);
+    array_init(&bytes);
+    for (const struct job_watch *w = p->watched; w < p->watched + p->watched_count; w++) {
+        array_add_text(&ids, w->id);
+        array_add_integer(&versions, w->version);
+        array_add_integer(&row_counts, (int64_t)w->rows);
+        array_add_integer(&bytes, (int64_t)w->bytes);
+    }
+    const struct pg_value values[] = {TEXT(p->owner),       UNLESS(!p->renew, INTEGER(s->lease_ms)),
+                                      array_end(&ids),      array_end(&versions),
+                                      array_end(&row_counts), array_end(&bytes),
+                                      BOOL(may_rescue(s))};
+    if (!buf_ok(&ids) || !buf_ok(&versions) || !buf_ok(&row_counts) || !buf_ok(&bytes))
+        return out_of_memory(e);
+    _cleanup_pg_rows_ struct pg_rows *rows = pg_db_query(s->db, POLL, values, ARRAY_SIZE(values), e);
+    return rows && read_poll(rows, ret, e);
+}
+
+static void postgres_close(struct job_store *store)
+{
+    struct postgres_store *s = of(store);
+    pg_db_close(s->db);
+    free(s);
+}
+
+static const struct job_store_api postgres_api = {
+    .name = "postgres",
+    .close = postgres_close,
+    .begin = postgres_begin,
+    .savepoint = postgres_savepoint,
+    .release = postgres_release,
+    .rollback_to = postgres_rollback_to,
+    .commit = postgres_commit,
+    .rollback = postgres_rollback,
+    .create = postgres_create,
+    .claim = postgres_claim,
+    .note_upload = postgres_note_upload,
+    .progress = postgres_progress,
+    .publish = postgres_publish,
+    .fail = postgres_fail,
+    .requeue = postgres_requeue,
+    .get = postgres_get,
+    .list = postgres_list,
+    .remove = postgres_remove,
+    .expire = postgres_expire,
+    .leftovers = postgres_leftovers,
+    .cleaned = postgres_cleaned,
+    .poll = postgres_poll,
+};
+
+struct job_store *job_store_postgres_open(const struct job_store_postgres_options *o, struct error *e)
+{
+    struct postgres_store *s = calloc(1, sizeof *s);
+    if (!s) {
+        out_of_memory(e);
+        return NULL;
+    }
+    s->store.api = &postgres_api;
+    s->lease_ms = o->lease_ms;
+    s->db = pg_db_open(&(struct pg_db_options){.host = o->host,
+                                               .port = o->port,
+                                               .database = o->database,
+                                               .user = o->user,
+                                               .password = o->password,
+                                               .sslmode = o->sslmode,
+                                               .timeout_ms = o->statement_timeout_ms,
+                                               .note = o->note,
+                                               .context = o->context},
+                       e);
+    if (!s->db || !pg_schema_bring_up(s->db, o->note, o->context, &s->indexed, e)) {
+        pg_db_close(s->db);
+        free(s);
+        return NULL;
+    }
+    s->seen_at = clock_monotonic_ms();
+    return &s->store;
+}

@@ -1,0 +1,1 @@
+"""Real servers that tests start on loopback, each on a free port, and stop by their process id."""

@@ -1,0 +1,109 @@
+"""A double for faults that no server makes on demand: stands between a client and a real Postgres, reads the client's
+messages, and loses the connection where it is told to. Counts the trips that a client makes (a Sync or a simple query each)."""
+
+import socket
+import struct
+import threading
+
+
+class PgProxy:
+    """`fault`: None, or (place, text): the first statement with that text is "before" cut off (it never reaches the
+    server) or "after" (the server has done it, and its answer is lost)."""
+
+    def __init__(self, host, port):
+        self.server, self.fault, self.trips, self.faults_made = (host, port), None, 0, 0
+        self.lock = threading.Lock()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.host, self.port = self.listener.getsockname()[:2]
+        self.sockets = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            try:
+                server = socket.create_connection(self.server)
+            except OSError:
+                client.close()
+                continue
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with self.lock:
+                self.sockets += [client, server]
+            state = {"mute": False}
+            threading.Thread(target=self._to_server, args=(client, server, state), daemon=True).start()
+            threading.Thread(target=self._to_client, args=(client, server, state), daemon=True).start()
+
+    @staticmethod
+    def _close(*sockets):
+        for s in sockets:
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    @staticmethod
+    def _read(s, n):
+        data = b""
+        while len(data) < n:
+            more = s.recv(n - len(data))
+            if not more:
+                raise OSError("closed")
+            data += more
+        return data
+
+    def _to_server(self, client, server, state):
+        try:
+            while True:  # the start-up messages have no type
+                head = self._read(client, 8)
+                length, code = struct.unpack("!II", head)
+                server.sendall(head + self._read(client, length - 8))
+                if code >> 16 == 3:
+                    break
+            pending = b""
+            while True:
+                head = self._read(client, 5)
+                body = self._read(client, struct.unpack("!I", head[1:])[0] - 4)
+                pending += head + body
+                if head[:1] in b"PQ" and self.fault and self.fault[1].encode() in body:
+                    place, self.fault = self.fault[0], None
+                    if place == "before":
+                        self.faults_made += 1
+                        self._close(client, server)
+                        return
+                    state["mute"] = True
+                if head[:1] in b"SQ":
+                    self.trips += 1
+                if head[:1] not in b"PBDE":
+                    server.sendall(pending)
+                    pending = b""
+        except OSError:
+            self._close(client, server)
+
+    def _to_client(self, client, server, state):
+        try:
+            while True:
+                data = server.recv(65536)
+                if not data:
+                    break
+                if not state["mute"]:
+                    client.sendall(data)
+                elif data.endswith(b"Z\0\0\0\5I"):  # ready again: it is done
+                    self.faults_made += 1
+                    break
+        except OSError:
+            pass
+        self._close(client, server)
+
+    def close(self):
+        self._close(self.listener, *self.sockets)
+        self.listener.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
