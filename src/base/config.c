@@ -362,6 +362,7 @@ static void check_together(struct loader *l)
         c->object_store = any_given(l, "S3_", "S3_URL_EXPIRY") ? OBJECT_STORE_S3 : OBJECT_STORE_LOCAL;
     if (!given(l, "OLAPDB_DBTYPE"))
         c->source = any_given(l, "MOTHERDUCK_", NULL) ? SOURCE_MOTHERDUCK : SOURCE_DUCKDB;
+    c->object_store_is_default = !given(l, "OBJECT_STORE");
     c->sandbox_is_default = !given(l, "SANDBOX");
 
     if (c->job_store == JOB_STORE_POSTGRES) {

@@ -45,6 +45,7 @@ struct config {
     char *data_dir;
     uint64_t job_store;    /* enum job_store_kind */
     uint64_t object_store; /* enum object_store_kind */
+    bool object_store_is_default;
     uint64_t source;       /* enum source_kind */
     char *duckdb_path;
     char *cors_origins; /* commas between them */

@@ -305,3 +305,22 @@ bool pg_schema_bring_up(struct pg_db *db, void (*note)(void *context, const char
     *ret_indexed = s.indexed;
     return true;
 }
+
+bool pg_schema_check(struct pg_db *db, const char **ret_text, struct error *e)
+{
+    struct schema s;
+    if (!look(db, &s, e))
+        return false;
+    *ret_text = "its tables are there";
+    if (complete(&s))
+        return check_permissions(db, e);
+    *ret_text = "its tables are to be made at the first start";
+    _cleanup_pg_rows_ struct pg_rows *rows =
+        pg_db_query(db, "SELECT has_schema_privilege(current_schema(), 'CREATE')", NULL, 0, e);
+    if (!rows)
+        return false;
+    struct pg_row r = {.rows = rows};
+    bool may_create = pg_row_bool(&r, 0);
+    const struct error why = {.message = "nothing was tried"};
+    return pg_row_ok(&r, e) && (may_create || may_not_create(db, &why, e));
+}

@@ -13,4 +13,8 @@
 MUST_CHECK bool pg_schema_bring_up(struct pg_db *db, void (*note)(void *context, const char *line), void *context,
                                    bool *ret_indexed, struct error *e);
 
+/* Only looks: `*ret_text` (a constant) says how the tables are. ERROR_CONFIG: they are not there and we may not
+ * make them, or we may not use them. */
+MUST_CHECK bool pg_schema_check(struct pg_db *db, const char **ret_text, struct error *e);
+
 #endif

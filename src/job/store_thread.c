@@ -89,6 +89,11 @@ struct store_threads *store_threads_new(const struct store_threads_options *opti
     return s;
 }
 
+const struct job_store_api *store_threads_api(const struct store_threads *s)
+{
+    return s->control_store->api;
+}
+
 void store_threads_write(struct store_threads *s, struct store_task *t)
 {
     t->task.done = finish;

@@ -34,6 +34,9 @@ struct store_threads_options {
 /* Blocks until both stores are open. NULL on failure. */
 struct store_threads *store_threads_new(const struct store_threads_options *options, struct error *e);
 
+/* What the backend is, and can; constant. */
+const struct job_store_api *store_threads_api(const struct store_threads *s);
+
 /* Loop only. `t->call` and `t->done` are set. In the order of submission within one thread. */
 void store_threads_write(struct store_threads *s, struct store_task *t);
 void store_threads_read(struct store_threads *s, struct store_task *t);
