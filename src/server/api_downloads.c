@@ -375,10 +375,7 @@ static void removed(struct store_task *t)
         log_write(LOG_LEVEL_INFO, (struct log_about){.request = http_request_id(c->request), .download = c->id},
                   "deleted");
         dispatcher_cancel(c->api->dispatcher, c->id);
-        _cleanup_buf_ struct buf text;
-        buf_init(&text, EVENT_TEXT_MAX);
-        event_text_error(&text, c->id, "cancelled");
-        hub_publish(c->api->hub, c->id, HUB_FINAL, 0, &text);
+        hub_publish_deleted(c->api->hub, c->id);
     }
     http_reply(c->request, 204, NULL, NULL, 0);
     call_free(c);

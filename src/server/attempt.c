@@ -136,7 +136,20 @@ static void on_upload_aborted(void *context)
     conclude(a);
 }
 
-static const struct object_upload_events upload_events = {.part_done = on_part_done,
+static void on_upload_begun(void *context, const char *upload_id)
+{
+    struct attempt *a = context;
+    a->events->begun(a->context, upload_id);
+}
+
+void attempt_noted(struct attempt *a)
+{
+    if (a->upload && a->phase != FAILING)
+        a->env->objects->api->noted(a->upload);
+}
+
+static const struct object_upload_events upload_events = {.begun = on_upload_begun,
+                                                          .part_done = on_part_done,
                                                           .finished = on_upload_finished,
                                                           .failed = on_upload_failed,
                                                           .aborted = on_upload_aborted};

@@ -39,6 +39,9 @@ struct attempt_result {
 struct attempt_events {
     void (*streaming)(void *context); /* the first rows are there */
     void (*progress)(void *context, uint64_t rows, uint64_t bytes, double percent); /* percent: negative where not known */
+    /* A multipart upload exists in the store, under that id: to be written down, then answered by attempt_noted()
+     * or attempt_stop(). No byte is sent before. */
+    void (*begun)(void *context, const char *upload_id);
     void (*finishing)(void *context); /* all bytes are there; the object is being completed */
 
     /* Exactly one of the two. After `failed` nothing stands under the key and the engine has stopped. */
@@ -55,5 +58,8 @@ struct attempt *attempt_start(const struct attempt_environment *env, const struc
 
 /* Stops it with that error: the engine is interrupted, and killed where it does not end in time. Too late after `succeeded`. */
 void attempt_stop(struct attempt *a, enum error_code code, const char *message);
+
+/* The answer to `begun`. Does nothing where the attempt has failed meanwhile. */
+void attempt_noted(struct attempt *a);
 
 #endif

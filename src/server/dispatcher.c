@@ -28,6 +28,7 @@ struct running {
 
     /* The end, on its way into the store. */
     bool settling; /* a step is under way or waits for another try */
+    bool step_fails; /* said once */
     struct store_task step;
     struct event *retry;
     struct error error;
@@ -35,6 +36,12 @@ struct running {
     char *link_url;
     int64_t link_expires_at;
     struct job ended_job;
+
+    char *upload_id; /* of the attempt's multipart upload, once it has begun */
+    struct store_task note;
+    struct event *note_retry;
+    bool noting;
+    bool asked; /* the store has been asked whether the job is ours */
 };
 
 struct claim {
@@ -59,6 +66,7 @@ struct dispatcher {
     struct event *retry, *progress_timer;
     struct progress_write progress;
     bool writing_progress;
+    bool claims_fail, progress_fails; /* said once, until it is well again */
 
     bool started, draining;
     struct event *grace_timer, *drained_event;
@@ -104,13 +112,15 @@ static void drained_if_idle(struct dispatcher *d)
 /* Lets go of the job when neither its attempt nor its end is under way. */
 static void release_if_over(struct running *r)
 {
-    if (r->attempt || r->settling)
+    if (r->attempt || r->settling || r->noting)
         return;
     struct dispatcher *d = r->d;
     LIST_REMOVE(r, link);
     d->running_count--;
     event_free(r->retry);
+    event_free(r->note_retry);
     job_release(&r->job);
+    free(r->upload_id);
     free(r->key);
     free(r->link_url);
     free(r);
@@ -139,7 +149,9 @@ static void step_done(struct store_task *t)
     if (!t->ok)
         job_release(&r->ended_job); /* filled, where only the commit failed */
     if (!t->ok && !gone) {
-        log_job(LOG_LEVEL_ERROR, r->job.id, "cannot store the end of the job, trying again: %s", t->error.message);
+        if (!r->step_fails)
+            log_job(LOG_LEVEL_ERROR, r->job.id, "cannot store the end of the job, trying again: %s", t->error.message);
+        r->step_fails = true;
         set_timer(r->retry, RETRY_MS);
         return;
     }
@@ -202,6 +214,54 @@ static void on_streaming(void *context)
     publish_status(context, 0, "Streaming data to storage...");
 }
 
+static bool call_note(struct job_store *s, struct store_task *t, struct error *e)
+{
+    struct running *r = CONTAINER_OF(t, struct running, note);
+    const struct job_attempt a = fence(r);
+    return s->api->note_upload(s, &a, r->upload_id, e);
+}
+
+static void note_done(struct store_task *t)
+{
+    struct running *r = CONTAINER_OF(t, struct running, note);
+    r->noting = false;
+    if (!r->attempt)
+        release_if_over(r);
+    else if (t->ok)
+        attempt_noted(r->attempt);
+    else if (t->error.code == ERROR_STALE)
+        attempt_stop(r->attempt, ERROR_STALE, t->error.message);
+    else {
+        log_job(LOG_LEVEL_ERROR, r->job.id, "cannot note the upload, trying again: %s", t->error.message);
+        set_timer(r->note_retry, RETRY_MS);
+    }
+}
+
+static void submit_note(struct running *r)
+{
+    r->noting = true;
+    r->note.call = call_note;
+    r->note.done = note_done;
+    store_threads_write(r->d->options.store, &r->note);
+}
+
+static void on_note_retry(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    submit_note(arg);
+}
+
+static void on_begun(void *context, const char *upload_id)
+{
+    struct running *r = context;
+    r->upload_id = strdup(upload_id);
+    if (r->upload_id)
+        submit_note(r);
+    else
+        attempt_stop(r->attempt, ERROR_INTERNAL, "out of memory");
+}
+
 static void on_progress(void *context, uint64_t rows, uint64_t bytes, double percent)
 {
     struct running *r = context;
@@ -256,10 +316,12 @@ static void on_ended(void *context)
 {
     struct running *r = context;
     r->attempt = NULL;
+    event_del(r->note_retry);
     release_if_over(r);
 }
 
-static const struct attempt_events attempt_events = {.streaming = on_streaming,
+static const struct attempt_events attempt_events = {.begun = on_begun,
+                                                     .streaming = on_streaming,
                                                      .progress = on_progress,
                                                      .finishing = on_finishing,
                                                      .succeeded = on_succeeded,
@@ -272,11 +334,17 @@ static const struct attempt_events attempt_events = {.streaming = on_streaming,
 static void start(struct dispatcher *d, struct job *job)
 {
     struct running *r = calloc(1, sizeof *r);
-    if (r)
+    if (r) {
         r->retry = event_new(d->options.base, -1, 0, on_step_retry, r);
-    if (!r || !r->retry) {
-        /* The row stays `processing` until the next start of the server, which takes it up again. */
-        log_job(LOG_LEVEL_ERROR, job->id, "out of memory: the job waits for the next start");
+        r->note_retry = event_new(d->options.base, -1, 0, on_note_retry, r);
+    }
+    if (!r || !r->retry || !r->note_retry) {
+        /* The row stays `processing` until the next start of the server, or the end of its lease. */
+        log_job(LOG_LEVEL_ERROR, job->id, "out of memory: the job waits to be taken up again");
+        if (r && r->retry)
+            event_free(r->retry);
+        if (r && r->note_retry)
+            event_free(r->note_retry);
         free(r);
         job_release(job);
         return;
@@ -318,12 +386,15 @@ static void claim_done(struct store_task *t)
     struct dispatcher *d = CONTAINER_OF(c, struct dispatcher, claim);
     d->claiming = false;
     if (!t->ok) {
-        log_error("cannot claim waiting jobs, trying again: %s", t->error.message);
+        if (!d->claims_fail)
+            log_error("cannot claim waiting jobs, trying again: %s", t->error.message);
+        d->claims_fail = true;
         job_list_release(&c->jobs);
         set_timer(d->retry, RETRY_MS);
         drained_if_idle(d);
         return;
     }
+    d->claims_fail = false;
     size_t count = c->jobs.count;
     for (size_t i = 0; i < count; i++)
         start(d, &c->jobs.jobs[i]);
@@ -377,8 +448,9 @@ static void progress_done(struct store_task *t)
 {
     struct progress_write *p = CONTAINER_OF(t, struct progress_write, step);
     struct dispatcher *d = CONTAINER_OF(p, struct dispatcher, progress);
-    if (!t->ok)
+    if (!t->ok && !d->progress_fails)
         log_warn("cannot store progress: %s", t->error.message);
+    d->progress_fails = !t->ok;
     free(p->items);
     p->items = NULL;
     d->writing_progress = false;
@@ -425,6 +497,46 @@ void dispatcher_cancel(struct dispatcher *d, const char *id)
         if (r->attempt)
             attempt_stop(r->attempt, ERROR_CANCELLED, "cancelled");
         return;
+    }
+}
+
+const char *dispatcher_owner(const struct dispatcher *d)
+{
+    return d->owner;
+}
+
+size_t dispatcher_running_ids(struct dispatcher *d, char (*ids)[UUID_SIZE])
+{
+    size_t count = 0;
+    struct running *r;
+    LIST_FOREACH (r, &d->running, link) {
+        if (r->removed)
+            continue;
+        r->asked = true;
+        memcpy(ids[count++], r->job.id, UUID_SIZE);
+    }
+    return count;
+}
+
+static bool listed(const struct job_id_list *l, const char *id)
+{
+    for (size_t i = 0; i < l->count; i++)
+        if (!strcmp(l->ids[i], id))
+            return true;
+    return false;
+}
+
+void dispatcher_keep(struct dispatcher *d, const struct job_id_list *owned)
+{
+    struct running *r, *next;
+    for (r = LIST_FIRST(&d->running); r; r = next) {
+        next = LIST_NEXT(r, link);
+        /* One that is settling finds out by itself; one claimed since the store was asked is asked for next. */
+        if (r->removed || r->settling || !r->attempt || !r->asked || listed(owned, r->job.id))
+            continue;
+        log_job(LOG_LEVEL_WARN, r->job.id, "attempt %u is no longer this instance's: stopped", r->job.attempt);
+        r->removed = true;
+        attempt_stop(r->attempt, ERROR_STALE, "the attempt is no longer the job's current one");
     }
 }
 

@@ -34,6 +34,17 @@ void dispatcher_kick(struct dispatcher *d);
 /* The record of a job has been removed: if it runs here, it is stopped. */
 void dispatcher_cancel(struct dispatcher *d, const char *id);
 
+/* This instance's name in the store: random, for the life of the process. */
+const char *dispatcher_owner(const struct dispatcher *d);
+
+/* The ids of the jobs that run here, but for those that were taken from us, in an array with room for the
+ * workers; returns how many. */
+size_t dispatcher_running_ids(struct dispatcher *d, char (*ids)[UUID_SIZE]);
+
+/* What the store says of the jobs of dispatcher_running_ids(): those that are not in `owned` have been deleted
+ * or taken up by another instance, and are stopped here. */
+void dispatcher_keep(struct dispatcher *d, const struct job_id_list *owned);
+
 unsigned dispatcher_running(const struct dispatcher *d);
 
 /* The shutdown: claims nothing more; jobs that run may finish for `grace_ms`, what is left then is stopped and put back, not failed.

@@ -11,6 +11,7 @@
 struct topic {
     char id[UUID_SIZE]; /* the key of hub.topics */
     LIST_HEAD(, subscriber) subscribers;
+    struct hub_told told;
 };
 
 struct subscriber {
@@ -101,6 +102,12 @@ bool hub_missed(struct subscriber *s)
     return missed;
 }
 
+static void know(struct topic *t, int64_t version)
+{
+    if (version > t->told.version)
+        t->told.version = version;
+}
+
 void hub_stream_headers(struct http_request *r)
 {
     http_response_header(r, "Cache-Control", "no-cache");
@@ -115,6 +122,7 @@ void hub_open(struct subscriber *s, struct http_request *r, const struct buf *fi
         .status = 200, .content_type = "text/event-stream", .length = -1, .closed = on_closed, .context = s};
     s->stream = http_stream_begin(r, &options);
     s->version = version;
+    know(s->topic, version);
     http_stream_write(s->stream, first->data, first->len);
 }
 
@@ -162,11 +170,44 @@ void hub_publish(struct hub *h, const char *id, enum hub_kind kind, int64_t vers
     struct topic *t = find_topic(h, id);
     if (!t || !buf_ok(text))
         return;
+    know(t, version);
     /* The topic goes with its last subscriber: `next` is taken first, and nothing of the topic is used behind the loop. */
     for (struct subscriber *s = LIST_FIRST(&t->subscribers), *next; s; s = next) {
         next = LIST_NEXT(s, in_topic);
         tell(s, kind, version, text);
     }
+}
+
+void hub_publish_deleted(struct hub *h, const char *id)
+{
+    _cleanup_buf_ struct buf text;
+    buf_init(&text, EVENT_TEXT_MAX);
+    event_text_error(&text, id, "cancelled");
+    hub_publish(h, id, HUB_FINAL, 0, &text);
+}
+
+struct hub_told *hub_told(const struct hub *h, const char *id)
+{
+    struct topic *t = find_topic(h, id);
+    return t ? &t->told : NULL;
+}
+
+struct visit {
+    void (*call)(void *context, const char *id, struct hub_told *told);
+    void *context;
+};
+
+static void visit_node(const void *node, VISIT order, void *arg)
+{
+    struct topic *t = *(struct topic *const *)node;
+    const struct visit *v = arg;
+    if (order == postorder || order == leaf)
+        v->call(v->context, t->id, &t->told);
+}
+
+void hub_each(const struct hub *h, void (*visit)(void *context, const char *id, struct hub_told *told), void *context)
+{
+    twalk_r(h->topics, visit_node, &(struct visit){visit, context});
 }
 
 static void on_heartbeat(evutil_socket_t fd, short what, void *arg)

@@ -27,6 +27,13 @@ enum hub_kind {
     HUB_FINAL,    /* the last event: every stream of the download ends */
 };
 
+/* What the subscribers of a download have been told, for whoever looks for news (poller.h). */
+struct hub_told {
+    int64_t version; /* kept by the hub */
+    uint64_t rows, bytes; /* these two are the poller's */
+    unsigned stage;
+};
+
 struct hub *hub_new(struct event_base *base, struct error *e);
 void hub_free(struct hub *h); /* after hub_end_all(); NULL is fine */
 
@@ -49,6 +56,13 @@ size_t hub_subscriber_count(const struct hub *h);
 
 /* Tells all open subscribers of the download one event. `version` is the event's id, 0 where it has none. */
 void hub_publish(struct hub *h, const char *id, enum hub_kind kind, int64_t version, const struct buf *text);
+
+/* The record was deleted: every stream of the download ends with an error that says so. */
+void hub_publish_deleted(struct hub *h, const char *id);
+
+/* Visits the downloads that somebody listens to. Nothing may join, leave or be published meanwhile. */
+void hub_each(const struct hub *h, void (*visit)(void *context, const char *id, struct hub_told *told), void *context);
+struct hub_told *hub_told(const struct hub *h, const char *id); /* NULL: nobody listens */
 
 /* The shutdown: tells all and ends their streams. Those not open yet stay with their owners. */
 void hub_end_all(struct hub *h);
