@@ -14,7 +14,9 @@
 #include "server/api.h"
 #include "server/data_dir.h"
 #include "server/machine.h"
+#include "server/poller.h"
 #include "server/spill.h"
+#include "server/stores.h"
 #include "server/sweeper.h"
 
 #define DRAIN_MARGIN_MS 10000 /* behind the grace period: for stopping, storing and saying goodbye */
@@ -30,12 +32,12 @@ struct server {
     struct event *mailbox_event, *term_event, *int_event, *hup_event, *deadline, *goodbye, *recover_again;
     struct data_dir data;
     struct http_server *http;
-    struct store_threads *store;
-    struct object_store *objects;
+    struct stores stores;
     struct task_queue *housekeeping;
     struct hub *hub;
     struct dispatcher *dispatcher;
     struct sweeper *sweeper;
+    struct poller *poller; /* NULL: the job store is this instance's alone */
     struct attempt_environment attempts;
     struct api api;
     struct store_task recovery;
@@ -143,9 +145,13 @@ static void recovered(struct store_task *t)
 
 static void recover(struct server *s)
 {
+    if (!store_threads_api(s->stores.jobs)->recover) {
+        dispatcher_start(s->dispatcher); /* claims find what an instance left when its lease is over */
+        return;
+    }
     s->recovery.call = call_recover;
     s->recovery.done = recovered;
-    store_threads_write(s->store, &s->recovery);
+    store_threads_write(s->stores.jobs, &s->recovery);
 }
 
 static void on_recover_again(evutil_socket_t fd, short what, void *arg)
@@ -155,6 +161,7 @@ static void on_recover_again(evutil_socket_t fd, short what, void *arg)
     recover(arg);
 }
 
+/* Behind the stores, which may have to be waited for: until then a signal has its usual effect. */
 static bool make_events(struct server *s, struct error *e)
 {
     s->mailbox_event = event_new(s->base, mailbox_fd(s->mailbox), EV_READ | EV_PERSIST, on_mailbox, s);
@@ -197,33 +204,21 @@ static char *public_url(const struct server *s)
     return n < 0 ? NULL : url;
 }
 
-static struct job_store *open_job_store(void *context, bool for_control, struct error *e)
-{
-    (void)for_control;
-    const struct server *s = context;
-    return job_store_sqlite_open(s->data.jobs_db, e);
-}
-
 static bool open_stores(struct server *s, struct error *e)
 {
-    const struct store_threads_options store = {.open = open_job_store, .context = s, .done = s->mailbox};
-    s->store = store_threads_new(&store, e);
-    if (!s->store)
-        return false;
     _cleanup_free_ char *url = public_url(s);
     if (!url)
         return error_set(e, ERROR_INTERNAL, "out of memory");
-    const struct object_local_options local = {
-        .directory = s->data.path, .public_url = url, .key_file = s->data.link_key, .done = s->mailbox};
-    s->objects = object_store_local_open(&local, e);
-    return s->objects && s->objects->api->check(s->objects, e);
+    const struct stores_options options = {
+        .settings = s->settings, .data = &s->data, .public_url = url, .done = s->mailbox};
+    return stores_open(&s->stores, &options, e);
 }
 
 static void describe_attempts(struct server *s)
 {
     const struct settings *set = s->settings;
     s->attempts = (struct attempt_environment){.base = s->base,
-                                               .objects = s->objects,
+                                               .objects = s->stores.objects,
                                                .housekeeping = s->housekeeping,
                                                .worker_program = set->worker_program,
                                                .spill_root = s->data.spill,
@@ -238,6 +233,20 @@ static void describe_attempts(struct server *s)
                                                .job_timeout_ms = set->config.job_timeout};
 }
 
+static bool open_poller(struct server *s, struct error *e)
+{
+    if (!store_threads_api(s->stores.jobs)->poll)
+        return true;
+    const struct poller_options options = {.base = s->base,
+                                           .store = s->stores.jobs,
+                                           .hub = s->hub,
+                                           .dispatcher = s->dispatcher,
+                                           .workers = (unsigned)s->settings->config.queue_workers,
+                                           .lease_ms = s->settings->config.job_lease};
+    s->poller = poller_new(&options, e);
+    return s->poller != NULL;
+}
+
 static bool open_core(struct server *s, struct error *e)
 {
     const struct task_queue_options housekeeping = {.name = "housekeeping", .threads = 1, .done = s->mailbox};
@@ -247,24 +256,27 @@ static bool open_core(struct server *s, struct error *e)
         return false;
     describe_attempts(s);
     const struct dispatcher_options dispatcher = {.base = s->base,
-                                                  .store = s->store,
-                                                  .objects = s->objects,
+                                                  .store = s->stores.jobs,
+                                                  .objects = s->stores.objects,
                                                   .hub = s->hub,
                                                   .attempts = &s->attempts,
                                                   .workers = (unsigned)s->settings->config.queue_workers,
                                                   .link_lifetime_ms = s->settings->config.s3_url_expiry};
     s->dispatcher = dispatcher_new(&dispatcher, e);
-    s->sweeper = s->dispatcher ? sweeper_new(s->base, s->store, s->objects, e) : NULL;
-    return s->sweeper != NULL;
+    s->sweeper = s->dispatcher ? sweeper_new(s->base, s->stores.jobs, s->stores.objects, e) : NULL;
+    return s->sweeper && open_poller(s, e);
 }
 
 static bool open_api(struct server *s, struct error *e)
 {
-    const struct api_files_options files = {.store = s->objects, .done = s->mailbox, .base = s->base};
-    s->api.files = api_files_new(&files, e);
-    s->api.cors = s->api.files ? cors_new(s->settings->config.cors_origins, e) : NULL;
-    s->api.store = s->store;
-    s->api.objects = s->objects;
+    const struct api_files_options files = {.store = s->stores.objects, .done = s->mailbox, .base = s->base};
+    bool serves_files = s->settings->config.object_store == OBJECT_STORE_LOCAL;
+    s->api.files = serves_files ? api_files_new(&files, e) : NULL;
+    if (serves_files && !s->api.files)
+        return false;
+    s->api.cors = cors_new(s->settings->config.cors_origins, e);
+    s->api.store = s->stores.jobs;
+    s->api.objects = s->stores.objects;
     s->api.hub = s->hub;
     s->api.dispatcher = s->dispatcher;
     s->api.queue_size = s->settings->config.queue_size;
@@ -277,8 +289,9 @@ static bool start(struct server *s, struct error *e)
     if (!s->base)
         return error_set(e, ERROR_INTERNAL, "cannot make an event loop");
     s->mailbox = mailbox_new(e);
-    if (!s->mailbox || !make_events(s, e) || !data_dir_open(&s->data, s->settings->config.data_dir, e) ||
-        !spill_open(s->data.spill, e) || !open_http(s, e) || !open_stores(s, e) || !open_core(s, e) || !open_api(s, e))
+    if (!s->mailbox || !data_dir_open(&s->data, s->settings->config.data_dir, e) ||
+        !spill_open(s->data.spill, e) || !open_http(s, e) || !open_stores(s, e) || !make_events(s, e) ||
+        !open_core(s, e) || !open_api(s, e))
         return false;
     recover(s);
     return true;
@@ -292,15 +305,18 @@ static void stop(struct server *s)
         sweeper_stop(s->sweeper);
     if (s->api.files)
         api_files_free(s->api.files);
-    store_threads_free(s->store);
+    if (s->poller)
+        poller_stop(s->poller);
+    store_threads_free(s->stores.jobs);
     if (s->mailbox)
         mailbox_drain(s->mailbox);
     task_queue_free(s->housekeeping);
-    if (s->objects)
-        s->objects->api->close(s->objects);
+    if (s->stores.objects)
+        s->stores.objects->api->close(s->stores.objects);
     if (s->mailbox)
         mailbox_drain(s->mailbox);
     http_server_free(s->http);
+    poller_free(s->poller);
     sweeper_free(s->sweeper);
     dispatcher_free(s->dispatcher);
     hub_free(s->hub);
@@ -337,10 +353,13 @@ int serve(const struct settings *settings)
     struct server s = {.settings = settings, .data = {.lock = -1}};
     bool started = start(&s, &e);
     if (started) {
+        _cleanup_buf_ struct buf stores;
+        buf_init(&stores, 4096);
+        stores_describe(settings, &s.data, &stores);
         log_info("downloads-server " VERSION " listens on %s; %" PRIu64 " workers with %" PRIu64 " MiB and %u threads each; "
-                 "jobs in sqlite, files in %s, source %s",
+                 "%s, source %s",
                  http_server_address(s.http), c->queue_workers, settings->worker_memory >> 20, settings->worker_threads,
-                 s.data.path, c->duckdb_path);
+                 buf_ok(&stores) ? stores.data : "", c->duckdb_path);
         log_notes(settings);
         event_base_dispatch(s.base);
         log_info("ended");
@@ -359,38 +378,21 @@ static bool report(const char *what, bool ok, const char *text)
     return ok;
 }
 
-/* The stores of a data directory that is there and that no server uses; what is not made yet is left so. */
-static bool check_made_stores(const struct data_dir *d)
-{
-    struct error e;
-    if (access(d->jobs_db, F_OK) != 0 || access(d->link_key, F_OK) != 0)
-        return report("stores", true, "to be made at the first start");
-    struct job_store *jobs = job_store_sqlite_open(d->jobs_db, &e);
-    bool ok = report("job store", jobs != NULL, jobs ? d->jobs_db : e.message);
-    if (jobs)
-        jobs->api->close(jobs);
-    struct mailbox *mailbox = mailbox_new(&e);
-    const struct object_local_options local = {
-        .directory = d->path, .public_url = "", .key_file = d->link_key, .done = mailbox};
-    struct object_store *objects = mailbox ? object_store_local_open(&local, &e) : NULL;
-    bool writable = objects && objects->api->check(objects, &e);
-    ok &= report("files", writable, writable ? d->path : e.message);
-    if (objects)
-        objects->api->close(objects);
-    mailbox_free(mailbox);
-    return ok;
-}
-
-static bool check_data(const struct settings *s)
+/* A data directory that is not made yet is left so. */
+static bool check_stores(const struct settings *s)
 {
     struct data_dir d = {.lock = -1};
     struct error e;
     const char *path = s->config.data_dir;
     if (access(path, F_OK) != 0)
-        return report("data", true, "to be made at the first start");
-    if (!data_dir_open(&d, path, &e))
-        return report("data", e.code == ERROR_UNAVAILABLE, e.message);
-    bool ok = report("data", true, d.path) & check_made_stores(&d);
+        return report("data", true, "to be made at the first start") & stores_check(s, NULL, report);
+    if (!data_dir_open(&d, path, &e)) {
+        bool ok = e.code == ERROR_UNAVAILABLE;
+        bool embedded = s->config.job_store == JOB_STORE_SQLITE && s->config.object_store == OBJECT_STORE_LOCAL;
+        report("data", ok, e.message);
+        return embedded ? ok : ok & stores_check(s, NULL, report);
+    }
+    bool ok = report("data", true, d.path) & stores_check(s, &d, report);
     data_dir_release(&d);
     return ok;
 }
@@ -400,7 +402,7 @@ int serve_check(const struct settings *s)
     _cleanup_buf_ struct buf answer;
     buf_init(&answer, 64 * 1024);
     struct error e;
-    bool ok = check_data(s);
+    bool ok = check_stores(s);
     bool source = machine_ask_worker(s->worker_program, "--check-source", s->config.duckdb_path, ASK_TIMEOUT_MS, &answer, &e);
     ok &= report("source", source, source ? s->config.duckdb_path : e.message);
     buf_clear(&answer);

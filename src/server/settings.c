@@ -20,15 +20,23 @@
 /* The service backends are not built yet: said here, never replaced by an embedded one. */
 static void refuse_services(const struct config *c, struct buf *problems)
 {
-    if (c->job_store != JOB_STORE_SQLITE)
-        buf_append_text(problems, "GOPIE_DS_JOB_STORE: postgres (chosen, or because a GOPIE_DS_POSTGRES_ variable is set): "
-                                  "this version keeps its jobs in sqlite only\n");
-    if (c->object_store != OBJECT_STORE_LOCAL)
-        buf_append_text(problems, "GOPIE_DS_OBJECT_STORE: s3 (chosen, or because a GOPIE_DS_S3_ variable is set): this version "
-                                  "keeps its files in a local directory only\n");
     if (c->source != SOURCE_DUCKDB)
         buf_append_text(problems, "GOPIE_DS_OLAPDB_DBTYPE: motherduck (chosen, or because a GOPIE_DS_MOTHERDUCK_ variable is "
                                   "set): this version reads a DuckDB file only\n");
+}
+
+/* Files in a local directory are this instance's alone, jobs in Postgres are everybody's: links of one would not
+ * work at another. Chosen by name, it is the operator's word that there is one instance. */
+static void check_stores(struct settings *s, struct buf *problems)
+{
+    const struct config *c = &s->config;
+    if (c->job_store != JOB_STORE_POSTGRES || c->object_store != OBJECT_STORE_LOCAL)
+        return;
+    if (c->object_store_is_default)
+        buf_append_text(problems, "GOPIE_DS_OBJECT_STORE: with jobs in Postgres files belong into S3 (GOPIE_DS_S3_...); "
+                                  "GOPIE_DS_OBJECT_STORE=local says that there is only this one instance\n");
+    else
+        buf_append_text(&s->notes, "GOPIE_DS_OBJECT_STORE=local with jobs in Postgres: run only this one instance\n");
 }
 
 /* Started as root, workers become another user; otherwise they stay who they are. */
@@ -139,6 +147,7 @@ bool settings_load(struct settings *ret, struct buf *problems)
     buf_init(&s.notes, 64 * 1024);
     bool ok = config_load(&s.config, CONFIG_FILE, environ, problems, &s.notes);
     refuse_services(&s.config, problems);
+    check_stores(&s, problems);
     choose_user(&s, problems);
     make_source_absolute(&s, problems);
     choose_host(&s);
