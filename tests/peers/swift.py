@@ -209,10 +209,21 @@ class Swift:
         return {"S3_ENDPOINT": self.endpoint, "S3_BUCKET": self.bucket, "S3_ACCESS_KEY": self.access_key,
                 "S3_SECRET_KEY": self.secret_key, "S3_REGION": self.region, "S3_CA_FILE": self.ca_file or ""}
 
-    def stop(self):
+    def _signal(self, number):
         for p in self.processes:
             if p.poll() is None:
-                os.killpg(p.pid, signal.SIGTERM)
+                os.killpg(p.pid, number)
+
+    def pause(self):
+        """Stands still: connections are taken by the kernel, and nothing answers."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self):
+        self._signal(signal.SIGCONT)
+
+    def stop(self):
+        self.resume()
+        self._signal(signal.SIGTERM)
         for p in self.processes:
             try:
                 p.wait(5)

@@ -1,0 +1,101 @@
+"""A download on Postgres and S3, from the request to the bytes behind the link."""
+import concurrent.futures
+import datetime
+import re
+import urllib.request
+
+from peers.gopie import gopie_migrates
+from service import USER, wait_for
+
+LONG = "SELECT i, repeat('x', 50) AS pad FROM range(800000) r(i)"  # 45 MB, nine parts
+
+
+def test_a_small_result_is_one_object(place):
+    server = place.start()
+    last = server.run("SELECT * FROM t WHERE id < 3 ORDER BY id")
+    assert last.type == "complete"
+    job = last.data["download_id"]
+    record = server.get("/downloads/" + job)
+    assert record["status"] == "completed" and record["pre_signed_url"] == last.data["message"]
+    assert place.objects() == {f"acme/{job}.csv": record["bytes"]}
+    with urllib.request.urlopen(record["pre_signed_url"]) as answer:
+        assert answer.read() == b"id,name,x\n0,name 0,0.0\n1,name 1,0.25\n2,name 2,0.5\n"
+        assert f'filename="{job}.csv"' in answer.headers["Content-Disposition"]
+        assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
+    ends = datetime.datetime.fromisoformat(record["expires_at"].replace("Z", "+00:00"))
+    signed = re.search(r"X-Amz-Date=(\w+)&", record["pre_signed_url"]).group(1)
+    lives = int(re.search(r"X-Amz-Expires=(\d+)", record["pre_signed_url"]).group(1))
+    begins = datetime.datetime.strptime(signed, "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.timezone.utc)
+    assert abs((begins + datetime.timedelta(seconds=lives) - ends).total_seconds()) < 1
+    assert place.sql("SELECT status::text, pre_signed_url FROM downloads") == [("completed", record["pre_signed_url"])]
+
+
+def test_a_large_result_is_whole(place):
+    server = place.start()
+    last = server.run(LONG)
+    assert last.type == "complete"
+    key = f"acme/{last.data['download_id']}.csv"
+    assert place.sha256(key) == last.data["sha256"] == place.copy_sha256(LONG)
+    assert place.uploads() == [] and list(place.objects()) == [key]
+
+
+def test_a_failed_query_leaves_nothing(place):
+    server = place.start()
+    last = server.run("SELECT i, repeat('x', 100), CASE WHEN i = 700000 THEN error('no more') END FROM range(700001) r(i)")
+    assert last.type == "error" and "no more" in last.data["message"]
+    assert place.objects() == {} and place.uploads() == []
+    assert server.get("/downloads/" + last.data["download_id"])["status"] == "failed"
+
+
+def test_200_at_once_all_complete(place):
+    server = place.start(QUEUE_WORKERS=10, WORKER_MEMORY="64MiB")
+    with concurrent.futures.ThreadPoolExecutor(200) as pool:
+        last = list(pool.map(lambda i: server.run(f"SELECT {i} AS job, * FROM range(10)"), range(200)))
+    assert {e.type for e in last} == {"complete"}
+    assert len(place.objects()) == 200
+    assert place.sql("SELECT status::text, count(*) FROM downloads GROUP BY 1") == [("completed", 200)]
+    assert place.sql("SELECT count(*) FROM downloads_queue") == [(0,)]
+
+
+def test_a_full_queue_answers_at_once(place):
+    server = place.start(QUEUE_SIZE=5, QUEUE_WORKERS=1, WORKER_MEMORY="64MiB")
+
+    def post(_):
+        stream = server.post("SELECT count(*) FROM range(100000000000000)")
+        return stream.status, stream.headers.get("Retry-After"), stream
+
+    with concurrent.futures.ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(post, range(50)))
+    accepted = [a for a in answers if a[0] == 200]
+    assert len(accepted) >= 5
+    assert all(status == 503 and retry for status, retry, _ in answers if status != 200)
+    assert place.sql("SELECT count(*) FROM downloads") == [(len(accepted),)]
+
+
+def test_organisations_with_odd_names(place):
+    server = place.start()
+    for organisation in ("a b+c%d~e", "Zürich/été", "x" * 200):
+        headers = USER | {"x-organization-id": organisation.encode().decode("latin-1")}
+        last = server.run("SELECT 1 AS a", headers)
+        assert last.type == "complete", last.data
+        with urllib.request.urlopen(last.data["message"]) as answer:
+            assert answer.read() == b"a\n1\n"
+        assert f"{organisation}/{last.data['download_id']}.csv" in place.objects()
+    for organisation in ("..", "a/../b", "a//b", "/a", "a/"):
+        answer = server.request("GET", "/downloads", headers=USER | {"x-organization-id": organisation})
+        assert answer.status == 400, organisation
+
+
+def test_old_rows_are_history(place):
+    gopie_migrates(place.postgres, place.database)
+    place.sql("INSERT INTO downloads (sql, dataset_id, format, user_id, org_id, status, created_at)"
+              " SELECT 'SELECT ' || i, 'd', 'csv', 'ann', 'acme', 'pending', now() - interval '90 days' + i * interval '1 s'"
+              " FROM generate_series(1, 1000) s(i)")
+    before = place.sql("SELECT xmin::text, * FROM downloads ORDER BY id")
+    server = place.start()
+    assert server.run("SELECT 1 AS a").type == "complete"
+    seen = [r for offset in range(0, 1100, 100) for r in server.get(f"/downloads?limit=100&offset={offset}")]
+    assert len({r["id"] for r in seen}) == 1001 and sum(r["status"] == "pending" for r in seen) == 1000
+    wait_for(lambda: place.sql("SELECT count(*) FROM downloads_queue") == [(0,)], "an empty queue")
+    assert place.sql("SELECT xmin::text, * FROM downloads WHERE status = 'pending' ORDER BY id") == before
+    assert len(place.objects()) == 1
