@@ -82,7 +82,7 @@ def test_the_environment_wins_over_the_file(tmp_path, source):
 def test_check_config_says_what_answers(tmp_path, source):
     done = run(tmp_path, "serve", "--check-config", DUCKDB_PATH=source)
     assert done.returncode == 0
-    assert [line.split()[0] for line in done.stdout.splitlines()[:2]] == ["data", "source"]
+    assert [line.split()[0] for line in done.stdout.splitlines()[:4]] == ["data", "job", "files", "source"]
     assert list(tmp_path.iterdir()) == []  # it only looks
     assert run(tmp_path, "serve", "--check-config", DUCKDB_PATH=tmp_path / "none").returncode == 1
 
