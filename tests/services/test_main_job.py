@@ -5,6 +5,7 @@ import re
 import urllib.request
 
 from peers.gopie import gopie_migrates
+from peers.pgbouncer import PgBouncer
 from service import USER, wait_for
 
 LONG = "SELECT i, repeat('x', 50) AS pad FROM range(800000) r(i)"  # 45 MB, nine parts
@@ -99,3 +100,17 @@ def test_old_rows_are_history(place):
     wait_for(lambda: place.sql("SELECT count(*) FROM downloads_queue") == [(0,)], "an empty queue")
     assert place.sql("SELECT xmin::text, * FROM downloads WHERE status = 'pending' ORDER BY id") == before
     assert len(place.objects()) == 1
+
+
+def test_behind_a_transaction_pooler(place):
+    with PgBouncer(place.postgres) as bouncer:
+        server = place.start(POSTGRES_PORT=bouncer.port)
+        with concurrent.futures.ThreadPoolExecutor(20) as pool:
+            last = list(pool.map(lambda i: server.run(f"SELECT {i} AS job"), range(20)))
+        assert {e.type for e in last} == {"complete"}
+        assert server.run(LONG).type == "complete"
+        stream, job = server.begin("SELECT count(*) FROM range(100000000000000)")
+        assert server.request("DELETE", "/downloads/" + job).status == 204
+        assert list(stream.events())[-1].type == "error"
+        assert len(server.get("/downloads?limit=100")) == 21
+        assert server.stop() == 0
