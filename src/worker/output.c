@@ -11,6 +11,7 @@ struct output_state {
     output_send_fn send;
     void *context;
     struct sha256 *hash;
+    struct secret_scan scan;
     uint32_t current;   /* the buffer being filled, or NO_BUFFER */
     uint64_t announced; /* bytes of all parts sent */
 
@@ -57,6 +58,11 @@ void output_release(struct output *o)
     *o = (struct output){0};
 }
 
+void output_watch(struct output *o, const struct secret_patterns *secrets)
+{
+    secret_scan_init(&o->state->scan, secrets);
+}
+
 static size_t filled(const struct output *o)
 {
     return o->state->current == NO_BUFFER
@@ -70,6 +76,8 @@ static bool hand_over(struct output *o, struct error *e)
     struct output_state *s = o->state;
     size_t length = filled(o);
     uint32_t index = s->current;
+    if (secret_scan_feed(&s->scan, parts_buffer(s->parts, index), length))
+        return error_set(e, ERROR_SECRET, "the result contains the access token of the data source");
     sha256_update(s->hash, parts_buffer(s->parts, index), length);
 
     /* Marked first: the answer may be there before send() returns. */

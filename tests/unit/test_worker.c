@@ -73,7 +73,7 @@ static void what_yields_no_rows_is_named(void **state)
 
 static void expect_refused(const char *json, const char *name)
 {
-    const char *got = sql_text_refused_function(json, strlen(json));
+    const char *got = sql_text_refused_function(json, strlen(json), false);
     if (name)
         assert_string_equal(got, name);
     else
