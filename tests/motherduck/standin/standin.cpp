@@ -9,7 +9,7 @@
  *
  * Functions: standin_given(name) is the value of an option as it came; standin_lose(i) fails for i = 500000, as a
  * connection that dies in the middle of a result; standin_probe(what) tries something on the thread that signing in
- * started, and tells how that went; standin_print(text) prints to stderr. */
+ * started, and tells how that went; standin_print(text) prints to stderr. PRAGMA print_md_token is there, as documented. */
 #include <arpa/inet.h>
 #include <cerrno>
 #include <condition_variable>
@@ -25,6 +25,7 @@
 
 #include "duckdb.hpp"
 #include "duckdb/catalog/duck_catalog.hpp"
+#include "duckdb/function/pragma_function.hpp"
 #include "duckdb/common/vector_operations/unary_executor.hpp"
 #include "duckdb/main/attached_database.hpp"
 #include "duckdb/main/config.hpp"
@@ -200,6 +201,9 @@ extern "C" DUCKDB_EXTENSION_API void motherduck_duckdb_cpp_init(ExtensionLoader 
     storage->create_transaction_manager = transactions;
     StorageExtension::Register(config, "motherduck", storage);
     StorageExtension::Register(config, "md", storage);
+    loader.RegisterFunction(PragmaFunction::PragmaStatement("print_md_token", [](ClientContext &, const FunctionParameters &) {
+        return string("SELECT current_setting('motherduck_token') AS token");
+    }));
     auto text = LogicalType::VARCHAR;
     loader.RegisterFunction(volatile_function("standin_given", text, text, [](DataChunk &args, ExpressionState &, Vector &result) {
         over_text(args, result, [](const string &name) { return given[name]; });
