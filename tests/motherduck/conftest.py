@@ -1,6 +1,8 @@
 import pathlib
+import shutil
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -21,13 +23,13 @@ def wrapper():
     return CACHE / "extensions" / PLACE
 
 
-@pytest.fixture(scope="session")
-def readable(tmp_path_factory):
-    """The workers' user must get at what is below the tests' directories."""
-    for directory in tmp_path_factory.getbasetemp().parents:
-        if directory.stat().st_uid == 0 and directory != directory.parent and not directory.stat().st_mode & 1:
-            directory.chmod(directory.stat().st_mode | 0o011)
-    return tmp_path_factory
+@pytest.fixture
+def public():
+    """A directory that the workers' user can read, as pytest's own cannot be."""
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="downloads-motherduck."))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory)
 
 
 def leaves_nothing(service):
@@ -42,15 +44,6 @@ def leaves_nothing(service):
     wait_for(nothing, "no file left")
 
 
-def open_up(directory, top):
-    """Lets others read `directory`, and pass through those above it up to `top`."""
-    while True:
-        directory.chmod(0o755)
-        if directory == top:
-            return
-        directory = directory.parent
-
-
 class StandIn:
     """A directory of extensions with the stand-in in it, and what it is told to do."""
 
@@ -58,8 +51,8 @@ class StandIn:
         self.directory = directory
         self.beside = directory / PLACE.parent
         self.beside.mkdir(parents=True)
-        (directory / PLACE).hardlink_to(built)
-        (self.beside / "sales.duckdb").hardlink_to(data)
+        shutil.copyfile(built, directory / PLACE)
+        shutil.copyfile(data, self.beside / "sales.duckdb")
         self.configure()
 
     def configure(self, **options):
@@ -70,21 +63,18 @@ class StandIn:
 
 
 @pytest.fixture(scope="session")
-def built(readable):
-    directory = readable.mktemp("built")
+def built(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("built")
     subprocess.run([ROOT / "tests" / "motherduck" / "standin" / "build", directory / "standin"], check=True, timeout=600)
     data = make_source(directory / "sales.duckdb",
                        "CREATE TABLE t AS SELECT i AS id, 'name ' || i AS name FROM range(1000000) r(i)",
                        "CREATE TABLE kinds AS SELECT 1.50::DECIMAL(4,2) AS d, '2024-01-02 03:04:05+02'::TIMESTAMPTZ AS z, [1, NULL] AS l")
-    data.chmod(0o644)
     return directory / "standin", data
 
 
 @pytest.fixture
-def standin(tmp_path, built, readable):
-    made = StandIn(tmp_path / "extensions", *built)
-    open_up(tmp_path, readable.getbasetemp())
-    return made
+def standin(public, built):
+    return StandIn(public / "extensions", *built)
 
 
 @pytest.fixture
@@ -108,4 +98,4 @@ def serve(tmp_path):
         secret = TOKEN[-20:].encode()
         assert secret not in "".join(one.log).encode()
         for path in one.directory.rglob("*"):
-            assert not path.is_file() or secret not in path.read_bytes(), path
+            assert path.is_symlink() or not path.is_file() or secret not in path.read_bytes(), path

@@ -8,19 +8,18 @@ import sys
 
 import pytest
 
-from conftest import PLACE, TOKEN, leaves_nothing, open_up
+from conftest import PLACE, TOKEN, leaves_nothing
 from service import SERVER
 
 
 @pytest.fixture
-def place(tmp_path, readable):
+def place(public):
     """Puts an extension where the workers look, or elsewhere; returns the directory."""
 
     def put(source, where=PLACE):
-        directory = tmp_path / "extensions"
+        directory = public / "extensions"
         (directory / where).parent.mkdir(parents=True)
         shutil.copyfile(source, directory / where)
-        open_up((directory / where).parent, readable.getbasetemp())
         return directory
 
     return put
@@ -41,12 +40,9 @@ def fails(serve, directory, text):
     return service
 
 
-def test_absent(serve, tmp_path, readable):
-    directory = tmp_path / "extensions"
-    directory.mkdir()
-    open_up(directory, readable.getbasetemp())
-    service = fails(serve, directory, "MotherDuck's extension for DuckDB v1.5.5 (linux_amd64) is not installed: "
-                                      "run tools/fetch-motherduck")
+def test_absent(serve, public):
+    service = fails(serve, public, "MotherDuck's extension for DuckDB v1.5.5 (linux_amd64) is not installed: "
+                                   "run tools/fetch-motherduck")
     assert any("warn" in line and "is not installed" in line for line in service.log)  # at the start, which succeeds
 
 
