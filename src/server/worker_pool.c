@@ -54,8 +54,11 @@ static void plan_refill(struct worker_pool *p)
         set_timer(p->refill, wait > 0 ? (uint64_t)wait : 0);
 }
 
+/* Of several that fail together the first counts. */
 static void back_off(struct worker_pool *p, const char *why)
 {
+    if (clock_monotonic_ms() < p->not_before)
+        return;
     p->backoff_ms = p->backoff_ms == 0 ? BACKOFF_MIN_MS : 2 * p->backoff_ms;
     if (p->backoff_ms > BACKOFF_MAX_MS)
         p->backoff_ms = BACKOFF_MAX_MS;

@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,7 +38,11 @@ static void set_up(struct fixture *f, const char *source, uint64_t open_timeout_
     snprintf(f->spill, sizeof f->spill, "%s/spill", f->root);
     assert_true(spill_open(f->spill, &e));
     f->spec = (struct worker_spec){
-        .source_path = (char *)source, .memory_limit = 256 << 20, .spill_limit = 1 << 30, .threads = 1};
+        .source_path = (char *)source,
+        .source_wait_ms = DEADLINE_MS,
+        .memory_limit = 256 << 20,
+        .spill_limit = 1 << 30,
+        .threads = 1};
     const struct worker_pool_options options = {.base = f->base,
                                                 .housekeeping = f->housekeeping,
                                                 .program = getenv("WORKER"),
@@ -166,9 +171,14 @@ static void one_that_takes_too_long_is_killed(void **state)
 {
     (void)state;
     struct fixture f;
-    set_up(&f, getenv("SOURCE"), 0, DEADLINE_MS); /* no worker is that fast */
+    /* The file has a writer, us: a worker waits for it. */
+    int fd = open(getenv("SOURCE"), O_RDWR | O_CLOEXEC);
+    const struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    assert_int_equal(fcntl(fd, F_OFD_SETLK, &whole), 0);
+    set_up(&f, getenv("SOURCE"), 500, DEADLINE_MS);
     wait_for_children(&f, 2);
     wait_for_children(&f, 0);
+    close(fd);
     tear_down(&f);
 }
 
