@@ -144,7 +144,9 @@ static bool enter_for_file(const struct worker_spec *spec, const char *source, c
 
 static bool enter_for_motherduck(const struct worker_spec *spec, struct error *e)
 {
-    static const uint16_t ports[] = {443, 53};
+    /* The extension asks api.motherduck.com for the version of its client over http, and fetches that from
+       ext.motherduck.com; the client speaks https. DNS goes over TCP where an answer is long. */
+    static const uint16_t ports[] = {80, 443, 53};
     const struct landlock_rule rules[] = {
         {.path = spec->extension_dir, .grant = LANDLOCK_READ_TREE, .optional = true},
         {.path = ".", .grant = LANDLOCK_SCRATCH_TREE},

@@ -23,7 +23,7 @@ void sandbox_begin(void);
 
 /* The box in which the engine opens its source. The current directory is scratch. A file: `source` and, where
  * it exists, `wal` may be read. MotherDuck: the extension's directory, what names hosts and authorities, and
- * connections to the ports of https and DNS; `source` and `wal` are NULL. With SANDBOX_REQUIRED a part that
+ * connections to the ports of http, https and DNS; `source` and `wal` are NULL. With SANDBOX_REQUIRED a part that
  * cannot be had is an error that names it. A failure leaves the process half in: it can only end. */
 MUST_CHECK bool sandbox_enter(const struct worker_spec *spec, const char *source, const char *wal,
                               struct error *e);
