@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from conftest import TOKEN, leaves_nothing
+from conftest import ROOT, TOKEN, leaves_nothing
 from service import DEADLINE, SERVER, wait_for
 
 
@@ -206,3 +206,16 @@ def test_check_config(standin, tmp_path):
     assert done.returncode == 2 and "GOPIE_DS_MOTHERDUCK_TOKEN: a token of 5 bytes" in done.stderr
     done = check(GOPIE_DS_MOTHERDUCK_DB_NAME="a?b=c")
     assert done.returncode == 2 and "GOPIE_DS_MOTHERDUCK_DB_NAME" in done.stderr
+
+
+def test_the_command_that_verifies_with_a_real_token(standin):
+    """It is for a real token; here it verifies that it works."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GOPIE_DS_")}
+    environment |= {"GOPIE_DS_MOTHERDUCK_DB_NAME": "sales", "GOPIE_DS_MOTHERDUCK_TOKEN": TOKEN,
+                    "GOPIE_DS_DUCKDB_EXTENSION_DIR": str(standin.directory), "GOPIE_DS_DUCKDB_UNSIGNED_EXTENSIONS": "true"}
+    command = [ROOT / "tools" / "verify-motherduck", "SELECT count(*) AS n FROM t"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=4 * DEADLINE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("n\n1000000\n") == 2 and done.stdout.endswith("== verified\n")
+    standin.configure(token="another-token-than-ours")
+    assert subprocess.run(command, env=environment, capture_output=True, timeout=4 * DEADLINE).returncode != 0
