@@ -450,6 +450,23 @@ static bool check_file(const struct settings *s)
     return report("source", ok, ok ? path : e.message);
 }
 
+/* A temporary directory where those of jobs are, if that is there already. NULL: none can be made. */
+static char *make_check_directory(const struct settings *s)
+{
+    const char *const places[] = {s->config.data_dir, "/tmp"};
+    for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+        char *path = NULL, *absolute = NULL;
+        if (asprintf(&path, "%s/check.XXXXXX", places[i]) < 0)
+            return NULL;
+        if (mkdtemp(path) && (absolute = realpath(path, NULL)) == NULL)
+            rmdir(path);
+        free(path);
+        if (absolute)
+            return absolute;
+    }
+    return NULL;
+}
+
 /* Signs in as a job does: in the box, with a directory of its own. */
 static bool ask_motherduck(const struct settings *s, char *spill_dir, struct error *e)
 {
@@ -473,9 +490,9 @@ static bool check_motherduck(const struct settings *s)
     if (!machine_ask_worker(s->worker_program, "--check-extension", s->extension_dir, -1, ASK_TIMEOUT_MS, &answer, &e))
         return report("extension", false, e.message);
     report("extension", true, answer.data);
-    char spill_dir[] = "/tmp/downloads-check.XXXXXX";
-    if (!mkdtemp(spill_dir))
-        return report("source", false, "cannot make a directory below /tmp");
+    _cleanup_free_ char *spill_dir = make_check_directory(s);
+    if (!spill_dir)
+        return report("source", false, "cannot make a directory for temporary files");
     bool ok = ask_motherduck(s, spill_dir, &e);
     struct error ignored;
     if (!spill_remove(spill_dir, &ignored))

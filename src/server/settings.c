@@ -17,6 +17,7 @@
 #define RESERVED_FDS 256 /* for all but connections and workers */
 #define FDS_A_WORKER 16
 #define ASK_TIMEOUT_MS 10000
+#define MIN_MOTHERDUCK_SPILL (256 * MIB) /* its client, 85 MB, is fetched into a worker's temporary directory */
 
 /* The service backends are not built yet: said here, never replaced by an embedded one. */
 static void refuse_services(const struct config *c, struct buf *problems)
@@ -111,6 +112,8 @@ static void choose_motherduck(struct settings *s, struct buf *problems)
     secret_patterns_free(p);
     if (strpbrk(s->config.motherduck_db_name, "?&/'\""))
         buf_append_text(problems, "GOPIE_DS_MOTHERDUCK_DB_NAME: allowed: the name of a database, without ? & / and quotes\n");
+    if (s->config.spill_limit < MIN_MOTHERDUCK_SPILL)
+        buf_append_text(problems, "GOPIE_DS_SPILL_LIMIT: allowed with MotherDuck: at least 256MiB, since its client goes there\n");
     if (s->extension_dir)
         look_for_extension(s);
 }

@@ -2,7 +2,7 @@
 import os
 import signal
 
-from conftest import leaves_nothing
+from motherduck import leaves_nothing
 from service import wait_for
 
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from conftest import ROOT, TOKEN, leaves_nothing
+from motherduck import ROOT, TOKEN, leaves_nothing
 from service import DEADLINE, SERVER, wait_for
 
 
@@ -191,6 +191,23 @@ def test_the_box_holds_on_the_clients_threads(plain):
             assert value(plain, "standin_probe('connect 5432')") == "EACCES"
 
 
+READS = ("/etc/passwd", "/proc/self/environ", "/proc/self/maps", "/proc/self/fd/3", "/proc/self/cwd/../../jobs.db", "/tmp/*")
+
+
+@pytest.mark.parametrize("lock", ["no", "yes"])
+def test_files_stay_out_of_reach(standin, serve, lock):
+    """Where the client locks the settings before us, the box alone must do."""
+    standin.configure(lock=lock)
+    service = serve(standin.directory)
+    for path in READS:
+        last = service.run(f"FROM query('SELECT content FROM read_blob(''{path}'')')")
+        assert last.type == "error" or last.data["rows"] == 0, path
+    for path in ("/", "/proc/self/*", "/tmp/*"):
+        last = service.run(f"FROM query('FROM glob(''{path}'')')")
+        assert last.type == "error" or last.data["rows"] == 0, path
+    assert "cannot be used" in error_of(service, "FROM read_text('/etc/hosts')")
+
+
 def test_check_config(standin, tmp_path):
     environment = {"GOPIE_DS_MOTHERDUCK_DB_NAME": "sales", "GOPIE_DS_MOTHERDUCK_TOKEN": TOKEN,
                    "GOPIE_DS_DUCKDB_EXTENSION_DIR": str(standin.directory), "GOPIE_DS_DUCKDB_UNSIGNED_EXTENSIONS": "true"}
@@ -204,6 +221,9 @@ def test_check_config(standin, tmp_path):
     assert done.returncode == 1 and "no database/share named 'nosuch'" in done.stdout
     done = check(GOPIE_DS_MOTHERDUCK_TOKEN="short")
     assert done.returncode == 2 and "GOPIE_DS_MOTHERDUCK_TOKEN: a token of 5 bytes" in done.stderr
+    done = check(GOPIE_DS_SPILL_LIMIT="255MiB")
+    assert done.returncode == 2 and "GOPIE_DS_SPILL_LIMIT" in done.stderr
+    assert list(tmp_path.rglob("check.*")) == []
     done = check(GOPIE_DS_MOTHERDUCK_DB_NAME="a?b=c")
     assert done.returncode == 2 and "GOPIE_DS_MOTHERDUCK_DB_NAME" in done.stderr
 

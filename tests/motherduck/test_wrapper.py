@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from conftest import PLACE, TOKEN, leaves_nothing
+from motherduck import PLACE, TOKEN, leaves_nothing
 from service import SERVER
 
 
