@@ -81,6 +81,7 @@ static void on_message(void *context, const struct link_message *m)
         s->ready = true;
         s->pool->backoff_ms = 0;
         event_del(s->deadline);
+        plan_refill(s->pool); /* it may have gone ahead of others */
         log_debug("a spare worker is ready");
     } else {
         back_off(s->pool, m->type == LINK_FAILED ? m->text : "it broke the protocol");

@@ -188,11 +188,14 @@ static bool fail_sign_in(struct error *e, const char *why)
                                           "network unreachable", "name resolution"};
     static const char *const token[] = {"token", "unauthenticated", "authentication", "unauthorized", "jwt"};
     if (says_any(why, signature, ARRAY_SIZE(signature)))
-        return error_set(e, ERROR_SOURCE, "MotherDuck's extension was altered: its maker's signature does not hold; install it again");
+        return error_set(
+            e, ERROR_SOURCE,
+            "MotherDuck's extension was altered: its maker's signature does not hold; install it again");
     if (says_any(why, loading, ARRAY_SIZE(loading)))
         return error_set(e, ERROR_SOURCE, "MotherDuck's extension cannot be loaded; install it again");
     if (says_any(why, network, ARRAY_SIZE(network)))
-        return error_set(e, ERROR_SOURCE, "cannot reach MotherDuck over the network (its hosts are below motherduck.com)");
+        return error_set(e, ERROR_SOURCE,
+                         "cannot reach MotherDuck over the network (its hosts are below motherduck.com)");
     if (says_any(why, token, ARRAY_SIZE(token)))
         return error_set(e, ERROR_SOURCE, "MotherDuck refused the token (GOPIE_DS_MOTHERDUCK_TOKEN): %s", why);
     return error_set(e, ERROR_SOURCE, "cannot sign in to MotherDuck: %s", why);
@@ -288,15 +291,16 @@ static bool is_locked(const struct error *e)
     return strstr(e->message, "configuration has been locked") != NULL;
 }
 
-/* SaaS mode locks the settings by itself. Then only the time zone can be other than we want it, which is UTC where the
- * process has none; threads, memory and temporary files were given before. */
-static bool check_locked(struct engine *g, struct error *e)
+/* SaaS mode may have locked the settings before us. Then only the time zone can be other than we want it, which
+ * is UTC where the process has none; threads, memory and temporary files were given before. */
+static bool check_remote_settings(struct engine *g, struct error *e)
 {
     _cleanup_free_ char *zone = ask(g, "SELECT current_setting('TimeZone')::VARCHAR", e);
     if (!zone)
         return false;
     if (strcmp(zone, "UTC") != 0 && strcmp(zone, "Etc/UTC") != 0)
-        return error_set(e, ERROR_SOURCE, "MotherDuck's client keeps the time zone %s, where UTC is wanted", zone);
+        return error_set(e, ERROR_SOURCE, "MotherDuck's client keeps the time zone %s, where UTC is wanted",
+                         zone);
     _cleanup_free_ char *locked = ask(g, "SELECT current_setting('lock_configuration')::VARCHAR", e);
     if (!locked)
         return false;
@@ -308,7 +312,7 @@ static bool set_all(struct engine *g, const char *const *settings, size_t count,
     for (size_t i = 0; i < count; i++)
         if (!run(g, settings[i], e) && !(g->remote && is_locked(e)))
             return false;
-    return !g->remote || check_locked(g, e);
+    return !g->remote || check_remote_settings(g, e);
 }
 
 bool engine_configure(struct engine *g, uint32_t threads, uint64_t spill_limit, struct error *e)
@@ -328,9 +332,8 @@ bool engine_configure(struct engine *g, uint32_t threads, uint64_t spill_limit, 
         "SET lock_configuration=true",
     };
     struct error ignored;
-    /* Nobody needs it there any more. The client may refuse: then only the scan of what leaves is left. */
-    if (g->remote && !run(g, "SET motherduck_token=''", &ignored))
-        ignored.code = ERROR_NONE;
+    if (g->remote) /* nobody needs it there any more; the client may refuse, and what leaves is scanned */
+        run(g, "SET motherduck_token=''", &ignored);
     return (g->remote || set_all(g, local, ARRAY_SIZE(local), e)) && set_all(g, settings, ARRAY_SIZE(settings), e);
 }
 

@@ -26,10 +26,10 @@ struct engine_motherduck {
     uint32_t threads;
 };
 
-/* Signs in to MotherDuck: one database, read-only, in SaaS mode. Read-only needs a token for read scaling; where MotherDuck
- * refuses for that reason it signs in again without. Blocks, and nothing but the process's end stops it; the client has
- * started threads afterwards. Settings are given beforehand, since SaaS mode may lock them. NULL: `e` says why, with
- * ERROR_SOURCE and what to do. It does not say the token, as far as the engine's own words can be trusted with that. */
+/* Signs in to MotherDuck: one database, read-only, in SaaS mode. Read-only needs a token for read scaling; where
+ * MotherDuck refuses for that reason it signs in again without. Blocks, and nothing but the process's end stops
+ * it; the client has started threads afterwards. Settings are given beforehand, since SaaS mode may lock them.
+ * NULL: `e` says why, with ERROR_SOURCE and what to do; the engine's words in it may contain the token. */
 struct engine *engine_open_motherduck(const struct engine_motherduck *m, struct error *e);
 void engine_free(struct engine *g);
 

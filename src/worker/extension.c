@@ -85,8 +85,8 @@ static bool fail_absent(const char *directory, const char *version, const char *
     _cleanup_buf_ struct buf others;
     list_versions(directory, &others);
     return error_set(e, ERROR_SOURCE,
-                     "MotherDuck's extension for DuckDB %s (%s) is not installed%s%s%s: run tools/fetch-motherduck, or put it "
-                     "where GOPIE_DS_DUCKDB_EXTENSION_DIR says, as %s/%s/" FILE_NAME,
+                     "MotherDuck's extension for DuckDB %s (%s) is not installed%s%s%s: run "
+                     "tools/fetch-motherduck, or put it where GOPIE_DS_DUCKDB_EXTENSION_DIR says, as %s/%s/" FILE_NAME,
                      version, platform, others.len ? " (there is one for " : "", others.len ? others.data : "",
                      others.len ? ")" : "", version, platform);
 }
@@ -112,7 +112,8 @@ bool extension_check(const char *directory, const char *version, const char *pla
                                           " is no extension of DuckDB; install it again");
     if (strcmp(footer.engine_version, version) != 0 || strcmp(footer.platform, platform) != 0)
         return error_set(e, ERROR_SOURCE,
-                         "MotherDuck's extension is for DuckDB %s (%s), this is DuckDB %s (%s): install the one for this version",
+                         "MotherDuck's extension is for DuckDB %s (%s), this is DuckDB %s (%s): install the one "
+                         "for this version",
                          footer.engine_version, footer.platform, version, platform);
     return true;
 }

@@ -35,9 +35,9 @@ MUST_CHECK bool output_init(struct output *o, const struct parts *parts, output_
                             struct error *e);
 void output_release(struct output *o);
 
-/* From now on a part with the secret in it is not announced: the write that fills it, or the end, fails with ERROR_SECRET.
- * What came before it may be with the server already, a beginning of the secret among it; but a file is visible only as a
- * whole, and this one never becomes whole. `secrets` must outlive the output. */
+/* From now on a part in which the secret ends is not announced: the write that hands it over, or the end, fails
+ * with ERROR_SECRET. What came before may be with the server already, a beginning of the secret among it; but a
+ * file is visible only as a whole, and this one never becomes whole. `secrets` must outlive the output. */
 void output_watch(struct output *o, const struct secret_patterns *secrets);
 
 /* Appends bytes. Fails with ERROR_CANCELLED after output_cancel(), or with the error of `send`. */
