@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -44,6 +45,20 @@ static bool make_directory(const char *path, uint32_t uid, uint32_t gid, struct 
     return true;
 }
 
+/* The real extension fetches its client as `motherduck_impl.<version>.duckdb_extension` beside itself, unless its
+ * environment names the version of one that is there. */
+static void use_client(const char *file)
+{
+    static const char prefix[] = "motherduck_impl.", suffix[] = ".duckdb_extension";
+    size_t length = strlen(file), ends = sizeof prefix + sizeof suffix - 2;
+    if (length <= ends || strncmp(file, prefix, sizeof prefix - 1) != 0 ||
+        strcmp(file + length - (sizeof suffix - 1), suffix) != 0)
+        return;
+    _cleanup_free_ char *version = strndup(file + sizeof prefix - 1, length - ends);
+    if (version)
+        setenv("MOTHERDUCK_EXT_VERSION", version, 1);
+}
+
 bool extension_link(const char *directory, const char *version, const char *platform, uint32_t uid, uint32_t gid,
                     struct error *e)
 {
@@ -64,6 +79,7 @@ bool extension_link(const char *directory, const char *version, const char *plat
             return error_set(e, ERROR_MEMORY, "out of memory");
         if (symlink(target, name) < 0)
             return error_set_errno(e, ERROR_INTERNAL, errno, "cannot prepare the job's directory");
+        use_client(entry->d_name);
         count++;
     }
     return true;

@@ -28,7 +28,8 @@ struct extension_footer {
 MUST_CHECK bool extension_parse_footer(const uint8_t data[EXTENSION_FOOTER], struct extension_footer *ret);
 
 /* Makes EXTENSION_DIRECTORY with a link to each file that is in `directory` for this engine, for user `uid`
- * where that is not 0. What is not there is no error: extension_check() tells. */
+ * where that is not 0. A client of MotherDuck among them is the one that the extension will use (by this
+ * process's environment); else it fetches one. What is not there is no error: extension_check() tells. */
 MUST_CHECK bool extension_link(const char *directory, const char *version, const char *platform, uint32_t uid,
                                uint32_t gid, struct error *e);
 

@@ -73,6 +73,15 @@ def test_not_an_extension(serve, place, tmp_path):
     fails(serve, place(text), "is no extension of DuckDB")
 
 
+def test_a_client_beside_it_is_used(serve, place, wrapper):
+    """Not fetched, that is: this one cannot be loaded, which is told at once and without a network."""
+    directory = place(wrapper)
+    (directory / PLACE).with_name("motherduck_impl.v9.duckdb_extension").write_bytes(b"x" * 10000)
+    service = serve(directory, DUCKDB_UNSIGNED_EXTENSIONS="false")
+    last = service.run("SELECT 1")
+    assert "MotherDuck's extension cannot be loaded" in last.data["message"]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="who is not root is the workers' user itself")
 def test_not_readable(serve, place, wrapper):
     directory = place(wrapper)
