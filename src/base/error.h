@@ -28,6 +28,7 @@
     X(ERROR_CONFIG, "configuration", 500, false)                                                             \
     X(ERROR_SQL, "sql_refused", 400, false)           /* not one statement that yields rows */               \
     X(ERROR_QUERY, "query_failed", 400, false)        /* the engine's own error */                           \
+    X(ERROR_SECRET, "secret_in_result", 400, false)   /* the result has the source's access token in it */   \
     X(ERROR_MEMORY, "out_of_memory", 500, false)      /* the query needs more than the worker may have */    \
     X(ERROR_SPILL, "spill_limit", 500, false)         /* the query needs more disk than the worker may have */ \
     X(ERROR_SOURCE, "source_unavailable", 503, true)  /* the database does not open */                       \

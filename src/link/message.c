@@ -14,7 +14,7 @@ bool link_decode(const void *data, size_t size, struct link_message *ret_message
         return error_set(e, ERROR_WORKER, "a message of %zu bytes", size);
     struct link_message m;
     memcpy(&m, data, HEADER_SIZE);
-    if (m.type < LINK_START || m.type > LINK_FAILED)
+    if (m.type < LINK_OPEN || m.type > LINK_FAILED)
         return error_set(e, ERROR_WORKER, "a message of unknown type %u", m.type);
     if (m.text_length >= ERROR_MESSAGE_MAX || size != HEADER_SIZE + m.text_length)
         return error_set(e, ERROR_WORKER, "a message whose text has the wrong length");

@@ -4,10 +4,12 @@
  * message, and src/server/attempt.c checks that it makes sense at that moment. Both programs come from one build, so
  * a message is the struct itself, cut behind the text.
  *
- *   server -> worker   START    descriptors: the job's specification (job_spec.h) and the part buffers (parts.h)
+ *   server -> worker   OPEN     descriptor: what the worker is to be, and its source (worker_spec.h)
+ *                      START    descriptors: the job's specification (job_spec.h) and the part buffers (parts.h). After READY
  *                      FREE     buffer: may be filled again
  *                      CANCEL   stop the engine; answered by FAILED or by the process's end
- *   worker -> server   STREAMING the first rows are there
+ *   worker -> server   READY    the box is shut and the source open: a job may come, at any time
+ *                     STREAMING the first rows are there
  *                      PART     buffer, length, digest (where the specification has hash_parts): filled. Every
  *                               part but the last is full. Parts come in file order.
  *                      PROGRESS rows, bytes, percent
@@ -27,9 +29,11 @@
 #define LINK_MAX_FDS 2
 
 enum link_type {
-    LINK_START = 1,
+    LINK_OPEN = 1,
+    LINK_START,
     LINK_FREE,
     LINK_CANCEL,
+    LINK_READY,
     LINK_STREAMING,
     LINK_PART,
     LINK_PROGRESS,

@@ -15,7 +15,8 @@
 #define EXIT_GRACE_MS 2000 /* from a worker's last message to the kill */
 #define SPILL_CHECK_MS 2000
 
-enum phase { RUNNING, FINISHING, SUCCEEDED, FAILING };
+/* In OPENING the worker opens its source and has no job yet. */
+enum phase { OPENING, RUNNING, FINISHING, SUCCEEDED, FAILING };
 
 /* What the housekeeping thread does for an attempt; one at a time. */
 struct chore {
@@ -43,7 +44,8 @@ struct attempt {
     uint64_t bytes;     /* of all parts */
     struct attempt_result result;
 
-    struct event *kill_timer, *timeout_timer, *spill_timer;
+    int spec_fd; /* of the job, until the worker takes it */
+    struct event *open_timer, *kill_timer, *timeout_timer, *spill_timer;
     struct chore chore;
     bool chore_busy, told; /* told: succeeded or failed */
 };
@@ -52,11 +54,12 @@ static void conclude(struct attempt *a);
 
 static void free_attempt(struct attempt *a)
 {
-    struct event *timers[] = {a->kill_timer, a->timeout_timer, a->spill_timer};
+    struct event *timers[] = {a->open_timer, a->kill_timer, a->timeout_timer, a->spill_timer};
     for (size_t i = 0; i < ARRAY_SIZE(timers); i++)
         if (timers[i])
             event_free(timers[i]);
     parts_free(a->parts);
+    cleanup_close(&a->spec_fd);
     free(a->key);
     free(a->spill_dir);
     free(a);
@@ -74,6 +77,7 @@ static void fail(struct attempt *a, const struct error *why)
         return;
     a->phase = FAILING;
     a->error = *why;
+    event_del(a->open_timer);
     if (a->worker) {
         worker_process_send(a->worker, LINK_CANCEL, 0);
         set_timer(a->kill_timer, STOP_GRACE_MS);
@@ -209,9 +213,28 @@ static void on_failed(struct attempt *a, const struct link_message *m)
     fail(a, &e);
 }
 
+/* The worker is ready: it gets its job. */
+static void begin(struct attempt *a)
+{
+    event_del(a->open_timer);
+    a->phase = RUNNING;
+    worker_process_begin(a->worker, a->spec_fd, a->parts->fd);
+    close(TAKE_FD(a->spec_fd));
+    parts_close_fd(a->parts);
+}
+
 static void on_message(void *context, const struct link_message *m)
 {
     struct attempt *a = context;
+    if (a->phase == OPENING) {
+        if (m->type == LINK_READY)
+            begin(a);
+        else if (m->type == LINK_FAILED)
+            on_failed(a, m);
+        else
+            refuse(a, "a result before it has a job");
+        return;
+    }
     if (a->phase != RUNNING)
         return; /* crossed with our own decision */
     switch (m->type) {
@@ -242,7 +265,7 @@ static void on_exited(void *context, const char *how)
     struct attempt *a = context;
     a->worker = NULL;
     event_del(a->kill_timer);
-    if (a->phase == RUNNING) {
+    if (a->phase == OPENING || a->phase == RUNNING) {
         struct error e;
         error_set(&e, ERROR_WORKER, "the worker process died (%s), possibly out of memory", how);
         fail(a, &e);
@@ -260,6 +283,18 @@ static void on_kill_timer(evutil_socket_t fd, short what, void *arg)
     struct attempt *a = arg;
     if (a->worker)
         worker_process_kill(a->worker);
+}
+
+/* An interrupt does not stop a sign-in. */
+static void on_open_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct attempt *a = arg;
+    struct error e;
+    worker_process_kill(a->worker);
+    error_set(&e, ERROR_SOURCE, "signing in to MotherDuck took longer than %g seconds", (double)a->env->open_timeout_ms / 1000);
+    fail(a, &e);
 }
 
 static void on_timeout(evutil_socket_t fd, short what, void *arg)
@@ -285,7 +320,7 @@ static void spill_measured(struct task *task)
 {
     struct attempt *a = CONTAINER_OF(CONTAINER_OF(task, struct chore, task), struct attempt, chore);
     a->chore_busy = false;
-    if (a->chore.spill_bytes > a->env->spec.spill_limit)
+    if (a->chore.spill_bytes > a->env->worker.spill_limit)
         fail_with(a, ERROR_SPILL, "the query needs more temporary disk space than it may have");
     conclude(a);
 }
@@ -339,37 +374,63 @@ static void conclude(struct attempt *a)
 
 static bool make_timers(struct attempt *a)
 {
+    a->open_timer = event_new(a->env->base, -1, 0, on_open_timer, a);
     a->kill_timer = event_new(a->env->base, -1, 0, on_kill_timer, a);
     a->timeout_timer = event_new(a->env->base, -1, 0, on_timeout, a);
     a->spill_timer = event_new(a->env->base, -1, EV_PERSIST, on_spill_timer, a);
-    return a->kill_timer && a->timeout_timer && a->spill_timer;
+    return a->open_timer && a->kill_timer && a->timeout_timer && a->spill_timer;
 }
 
-static bool start_worker(struct attempt *a, const struct job *job, struct error *e)
+/* What the worker is told when it is ready, and where it writes. */
+static bool describe_job(struct attempt *a, const struct job *job, struct error *e)
 {
     struct job_spec spec = a->env->spec;
     spec.sql = job->sql;
     spec.format = job->format;
-    spec.spill_dir = a->spill_dir;
     spec.part_count = a->env->objects->parts_a_job;
     spec.part_size = a->env->objects->part_size;
     spec.hash_parts = a->env->objects->sign_parts;
     a->parts = parts_new(spec.part_count, spec.part_size, e);
     if (!a->parts)
         return false;
-    _cleanup_close_ int spec_fd = job_spec_seal(&spec, e);
+    a->spec_fd = job_spec_seal(&spec, e);
+    return a->spec_fd >= 0;
+}
+
+static bool start_worker(struct attempt *a, const struct job *job, struct error *e)
+{
+    struct worker_spec spec = a->env->worker;
+    a->spill_dir = spill_make(a->env->spill_root, job->id, job->attempt, spec.uid, spec.gid, e);
+    if (!a->spill_dir)
+        return false;
+    spec.spill_dir = a->spill_dir;
+    _cleanup_close_ int spec_fd = worker_spec_seal(&spec, e);
     if (spec_fd < 0)
         return false;
     const struct worker_process_options options = {.base = a->env->base,
                                                    .program = a->env->worker_program,
                                                    .job = a->id,
                                                    .spec_fd = spec_fd,
-                                                   .parts_fd = a->parts->fd,
+                                                   .secrets = a->env->secrets,
                                                    .events = &worker_events,
                                                    .context = a};
     a->worker = worker_process_start(&options, e);
-    parts_close_fd(a->parts);
     return a->worker != NULL;
+}
+
+/* A spare, where there is one. */
+static bool take_spare(struct attempt *a)
+{
+    struct pooled_worker spare;
+    if (!a->env->spares || !worker_pool_take(a->env->spares, &spare))
+        return false;
+    log_job(LOG_LEVEL_DEBUG, a->id, "takes a spare worker%s", spare.ready ? "" : " that is about to be ready");
+    a->worker = spare.process;
+    a->spill_dir = spare.spill_dir;
+    worker_process_hand_over(a->worker, a->id, &worker_events, a);
+    if (spare.ready)
+        begin(a);
+    return true;
 }
 
 struct attempt *attempt_start(const struct attempt_environment *env, const struct job *job, const char *key,
@@ -383,19 +444,19 @@ struct attempt *attempt_start(const struct attempt_environment *env, const struc
     a->env = env;
     a->events = events;
     a->context = context;
+    a->spec_fd = -1;
     memcpy(a->id, job->id, sizeof a->id);
     a->key = strdup(key);
-    a->spill_dir = spill_make(env->spill_root, job->id, job->attempt, env->spec.uid, env->spec.gid, e);
-    bool ok = a->spill_dir != NULL;
-    if (ok && (!a->key || !make_timers(a)))
-        ok = error_set(e, ERROR_INTERNAL, "out of memory");
-    if (!ok || !start_worker(a, job, e)) {
+    bool ok = (a->key && make_timers(a)) || error_set(e, ERROR_INTERNAL, "out of memory");
+    if (!ok || !describe_job(a, job, e) || (!take_spare(a) && !start_worker(a, job, e))) {
         struct error ignored;
         if (a->spill_dir && !spill_remove(a->spill_dir, &ignored))
             log_job(LOG_LEVEL_WARN, a->id, "%s", ignored.message);
         free_attempt(a);
         return NULL;
     }
+    if (a->phase == OPENING && env->worker.source == SOURCE_MOTHERDUCK)
+        set_timer(a->open_timer, env->open_timeout_ms);
     set_timer(a->timeout_timer, env->job_timeout_ms);
     set_timer(a->spill_timer, SPILL_CHECK_MS);
     return a;

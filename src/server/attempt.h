@@ -1,6 +1,6 @@
 /* One attempt at one job: a worker process, its part buffers, the upload of what it fills.
  *
- *   starting   the worker has its job
+ *   opening    the worker opens its source; it has its job when it is ready
  *   running    parts come and are stored
  *   finishing  the worker is done, the object is being completed and looked at
  *   succeeded  the object stands under its key; the process is on its way out
@@ -16,7 +16,9 @@
 #include "base/task_queue.h"
 #include "job/job.h"
 #include "link/job_spec.h"
+#include "link/worker_spec.h"
 #include "object/store.h"
+#include "server/worker_pool.h"
 
 struct attempt;
 
@@ -27,7 +29,11 @@ struct attempt_environment {
     struct task_queue *housekeeping; /* for what blocks: looking at and removing spill directories */
     const char *worker_program;
     const char *spill_root;
-    struct job_spec spec; /* a template: all but sql, format, spill_dir and what the parts are like */
+    struct worker_spec worker; /* a template: all but spill_dir */
+    struct job_spec spec;      /* a template: all but sql, format and what the parts are like */
+    struct worker_pool *spares; /* NULL: none are kept */
+    const struct secret_patterns *secrets; /* of worker.token; NULL: there is none */
+    uint64_t open_timeout_ms; /* for signing in to MotherDuck */
     uint64_t job_timeout_ms;
 };
 

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "link/message.h"
 
 /* The first number of a file; 0 where there is none ("max"). */
 static uint64_t number_in(const char *path)
@@ -99,7 +100,7 @@ static bool read_answer(int fd, int64_t deadline_ms, struct buf *answer)
     }
 }
 
-bool machine_ask_worker(const char *program, const char *option, const char *argument, int timeout_ms,
+bool machine_ask_worker(const char *program, const char *option, const char *argument, int fd, int timeout_ms,
                         struct buf *answer, struct error *e)
 {
     int fds[2];
@@ -112,6 +113,8 @@ bool machine_ask_worker(const char *program, const char *option, const char *arg
     posix_spawn_file_actions_init(&actions);
     int failed = posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
     failed = failed ? failed : posix_spawn_file_actions_adddup2(&actions, out, STDERR_FILENO);
+    if (fd >= 0)
+        failed = failed ? failed : posix_spawn_file_actions_adddup2(&actions, fd, LINK_WORKER_FD);
     pid_t pid;
     failed = failed ? failed : posix_spawn(&pid, program, &actions, NULL, arguments, environment);
     posix_spawn_file_actions_destroy(&actions);

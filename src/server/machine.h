@@ -19,8 +19,8 @@ uint64_t machine_raise_descriptors(void);
 char *machine_worker_program(struct error *e);
 
 /* Runs `downloads-worker OPTION [ARGUMENT]`, one of its questions, and appends what it prints (both streams). True where it exits 0. Blocks,
- * at most `timeout_ms`. */
-MUST_CHECK bool machine_ask_worker(const char *program, const char *option, const char *argument, int timeout_ms,
+ * at most `timeout_ms`. `fd` becomes its descriptor LINK_WORKER_FD, where it is not negative; it stays the caller's. */
+MUST_CHECK bool machine_ask_worker(const char *program, const char *option, const char *argument, int fd, int timeout_ms,
                                    struct buf *answer, struct error *e);
 
 #endif

@@ -1,5 +1,6 @@
 #include "server/serve.h"
 
+#include <errno.h>
 #include <event2/event.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -24,6 +25,7 @@
 #define GOODBYE_POLL_MS 20
 #define ASK_TIMEOUT_MS 10000
 #define RECOVERY_RETRY_MS 1000
+#define SPARES_IDLE_MS (5 * 60 * 1000)
 
 struct server {
     const struct settings *settings;
@@ -38,6 +40,8 @@ struct server {
     struct dispatcher *dispatcher;
     struct sweeper *sweeper;
     struct poller *poller; /* NULL: the job store is this instance's alone */
+    struct secret_patterns *secrets; /* of MotherDuck's token */
+    struct worker_pool *spares;
     struct attempt_environment attempts;
     struct api api;
     struct store_task recovery;
@@ -105,6 +109,8 @@ static void on_stop_signal(evutil_socket_t number, short what, void *arg)
     s->api.draining = true;
     http_server_stop_accepting(s->http);
     sweeper_stop(s->sweeper);
+    if (s->spares)
+        worker_pool_stop(s->spares);
     struct timeval tv = milliseconds(grace + DRAIN_MARGIN_MS);
     event_add(s->deadline, &tv);
     dispatcher_drain(s->dispatcher, grace, on_drained, s);
@@ -214,6 +220,24 @@ static bool open_stores(struct server *s, struct error *e)
     return stores_open(&s->stores, &options, e);
 }
 
+static void describe_worker(const struct settings *set, struct worker_spec *ret)
+{
+    const struct config *c = &set->config;
+    *ret = (struct worker_spec){.source = (enum source_kind)c->source,
+                                .source_path = c->duckdb_path,
+                                .source_wait_ms = c->source_wait,
+                                .database = c->motherduck_db_name,
+                                .token = c->source == SOURCE_MOTHERDUCK ? c->motherduck_token : NULL,
+                                .extension_dir = set->extension_dir,
+                                .unsigned_extensions = c->duckdb_unsigned_extensions,
+                                .memory_limit = set->worker_memory,
+                                .spill_limit = c->spill_limit,
+                                .threads = set->worker_threads,
+                                .uid = set->worker_uid,
+                                .gid = set->worker_gid,
+                                .sandbox = set->sandbox};
+}
+
 static void describe_attempts(struct server *s)
 {
     const struct settings *set = s->settings;
@@ -222,15 +246,35 @@ static void describe_attempts(struct server *s)
                                                .housekeeping = s->housekeeping,
                                                .worker_program = set->worker_program,
                                                .spill_root = s->data.spill,
-                                               .spec = {.source_path = set->config.duckdb_path,
-                                                        .memory_limit = set->worker_memory,
-                                                        .spill_limit = set->config.spill_limit,
-                                                        .source_wait_ms = set->config.source_wait,
-                                                        .threads = set->worker_threads,
-                                                        .uid = set->worker_uid,
-                                                        .gid = set->worker_gid,
-                                                        .sandbox = set->sandbox},
+                                               .spares = s->spares,
+                                               .secrets = s->secrets,
+                                               .open_timeout_ms = set->config.motherduck_timeout,
                                                .job_timeout_ms = set->config.job_timeout};
+    describe_worker(set, &s->attempts.worker);
+}
+
+/* Only MotherDuck has a token to hide, and a sign-in to hide by spares. */
+static bool open_motherduck(struct server *s, struct error *e)
+{
+    const struct config *c = &s->settings->config;
+    if (c->source != SOURCE_MOTHERDUCK)
+        return true;
+    s->secrets = secret_patterns_new(c->motherduck_token, e);
+    if (!s->secrets)
+        return false;
+    if (c->motherduck_spares == 0)
+        return true;
+    const struct worker_pool_options pool = {.base = s->base,
+                                             .housekeeping = s->housekeeping,
+                                             .program = s->settings->worker_program,
+                                             .spill_root = s->data.spill,
+                                             .spec = &s->attempts.worker,
+                                             .secrets = s->secrets,
+                                             .spares = (unsigned)c->motherduck_spares,
+                                             .open_timeout_ms = c->motherduck_timeout,
+                                             .idle_ms = SPARES_IDLE_MS};
+    s->spares = worker_pool_new(&pool, e);
+    return s->spares != NULL;
 }
 
 static bool open_poller(struct server *s, struct error *e)
@@ -252,7 +296,7 @@ static bool open_core(struct server *s, struct error *e)
     const struct task_queue_options housekeeping = {.name = "housekeeping", .threads = 1, .done = s->mailbox};
     s->housekeeping = task_queue_new(&housekeeping, e);
     s->hub = hub_new(s->base, e);
-    if (!s->housekeeping || !s->hub)
+    if (!s->housekeeping || !s->hub || !open_motherduck(s, e))
         return false;
     describe_attempts(s);
     const struct dispatcher_options dispatcher = {.base = s->base,
@@ -293,6 +337,8 @@ static bool start(struct server *s, struct error *e)
         !spill_open(s->data.spill, e) || !open_http(s, e) || !open_stores(s, e) || !make_events(s, e) ||
         !open_core(s, e) || !open_api(s, e))
         return false;
+    if (s->spares)
+        worker_pool_start(s->spares);
     recover(s);
     return true;
 }
@@ -315,6 +361,8 @@ static void stop(struct server *s)
         s->stores.objects->api->close(s->stores.objects);
     if (s->mailbox)
         mailbox_drain(s->mailbox);
+    worker_pool_free(s->spares);
+    secret_patterns_free(s->secrets);
     http_server_free(s->http);
     poller_free(s->poller);
     sweeper_free(s->sweeper);
@@ -357,9 +405,10 @@ int serve(const struct settings *settings)
         buf_init(&stores, 4096);
         stores_describe(settings, &s.data, &stores);
         log_info("downloads-server " VERSION " listens on %s; %" PRIu64 " workers with %" PRIu64 " MiB and %u threads each; "
-                 "%s, source %s",
+                 "%s, source %s%s",
                  http_server_address(s.http), c->queue_workers, settings->worker_memory >> 20, settings->worker_threads,
-                 buf_ok(&stores) ? stores.data : "", c->duckdb_path);
+                 buf_ok(&stores) ? stores.data : "", c->source == SOURCE_MOTHERDUCK ? "md:" : "",
+                 c->source == SOURCE_MOTHERDUCK ? c->motherduck_db_name : c->duckdb_path);
         log_notes(settings);
         event_base_dispatch(s.base);
         log_info("ended");
@@ -397,16 +446,77 @@ static bool check_stores(const struct settings *s)
     return ok;
 }
 
+static bool check_file(const struct settings *s)
+{
+    _cleanup_buf_ struct buf answer;
+    buf_init(&answer, 64 * 1024);
+    struct error e;
+    const char *path = s->config.duckdb_path;
+    bool ok = machine_ask_worker(s->worker_program, "--check-source", path, -1, ASK_TIMEOUT_MS, &answer, &e);
+    return report("source", ok, ok ? path : e.message);
+}
+
+/* A temporary directory where those of jobs are, if that is there already. NULL: none can be made. */
+static char *make_check_directory(const struct settings *s)
+{
+    const char *const places[] = {s->config.data_dir, "/tmp"};
+    for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+        char *path = NULL, *absolute = NULL;
+        if (asprintf(&path, "%s/check.XXXXXX", places[i]) < 0)
+            return NULL;
+        if (mkdtemp(path) && (absolute = realpath(path, NULL)) == NULL)
+            rmdir(path);
+        free(path);
+        if (absolute)
+            return absolute;
+    }
+    return NULL;
+}
+
+/* Signs in as a job does: in the box, with a directory of its own. */
+static bool ask_motherduck(const struct settings *s, char *spill_dir, struct error *e)
+{
+    _cleanup_buf_ struct buf answer;
+    buf_init(&answer, 64 * 1024);
+    struct worker_spec spec;
+    describe_worker(s, &spec);
+    spec.spill_dir = spill_dir;
+    if (spec.uid && chown(spill_dir, spec.uid, spec.gid) < 0)
+        return error_set_errno(e, ERROR_INTERNAL, errno, "cannot make a directory for temporary files");
+    _cleanup_close_ int fd = worker_spec_seal(&spec, e);
+    return fd >= 0 && machine_ask_worker(s->worker_program, "--check-source", "-", fd,
+                                         (int)s->config.motherduck_timeout + ASK_TIMEOUT_MS, &answer, e);
+}
+
+static bool check_motherduck(const struct settings *s)
+{
+    _cleanup_buf_ struct buf answer;
+    buf_init(&answer, 64 * 1024);
+    struct error e;
+    if (!machine_ask_worker(s->worker_program, "--check-extension", s->extension_dir, -1, ASK_TIMEOUT_MS, &answer, &e))
+        return report("extension", false, e.message);
+    report("extension", true, answer.data);
+    _cleanup_free_ char *spill_dir = make_check_directory(s);
+    if (!spill_dir)
+        return report("source", false, "cannot make a directory for temporary files");
+    bool ok = ask_motherduck(s, spill_dir, &e);
+    struct error ignored;
+    if (!spill_remove(spill_dir, &ignored))
+        report("source", false, ignored.message);
+    _cleanup_free_ char *name = NULL;
+    if (asprintf(&name, "md:%s", s->config.motherduck_db_name) < 0)
+        name = NULL;
+    return report("source", ok, ok && name ? name : e.message);
+}
+
 int serve_check(const struct settings *s)
 {
     _cleanup_buf_ struct buf answer;
     buf_init(&answer, 64 * 1024);
     struct error e;
     bool ok = check_stores(s);
-    bool source = machine_ask_worker(s->worker_program, "--check-source", s->config.duckdb_path, ASK_TIMEOUT_MS, &answer, &e);
-    ok &= report("source", source, source ? s->config.duckdb_path : e.message);
-    buf_clear(&answer);
-    bool box = machine_ask_worker(s->worker_program, "--check-sandbox", NULL, ASK_TIMEOUT_MS, &answer, &e);
+    ok &= s->config.source == SOURCE_MOTHERDUCK ? check_motherduck(s) : check_file(s);
+    bool box = machine_ask_worker(s->worker_program, "--check-sandbox", NULL, -1, ASK_TIMEOUT_MS, &answer, &e);
     printf("%-12s %s\n%s\n", "sandbox", box ? "ok" : "not complete", box ? answer.data : e.message);
     if (s->notes.len > 0)
         fputs(s->notes.data, stdout);

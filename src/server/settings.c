@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/secret_scan.h"
 #include "server/cors.h"
 #include "server/machine.h"
 
@@ -16,14 +17,7 @@
 #define RESERVED_FDS 256 /* for all but connections and workers */
 #define FDS_A_WORKER 16
 #define ASK_TIMEOUT_MS 10000
-
-/* The service backends are not built yet: said here, never replaced by an embedded one. */
-static void refuse_services(const struct config *c, struct buf *problems)
-{
-    if (c->source != SOURCE_DUCKDB)
-        buf_append_text(problems, "GOPIE_DS_OLAPDB_DBTYPE: motherduck (chosen, or because a GOPIE_DS_MOTHERDUCK_ variable is "
-                                  "set): this version reads a DuckDB file only\n");
-}
+#define MIN_MOTHERDUCK_SPILL (256 * MIB) /* its client, 85 MB, is fetched into a worker's temporary directory */
 
 /* Files in a local directory are this instance's alone, jobs in Postgres are everybody's: links of one would not
  * work at another. Chosen by name, it is the operator's word that there is one instance. */
@@ -67,7 +61,7 @@ static void choose_sandbox(struct settings *s, struct buf *problems)
     _cleanup_buf_ struct buf answer;
     buf_init(&answer, 64 * 1024);
     struct error e;
-    if (machine_ask_worker(s->worker_program, "--check-sandbox", NULL, ASK_TIMEOUT_MS, &answer, &e))
+    if (machine_ask_worker(s->worker_program, "--check-sandbox", NULL, -1, ASK_TIMEOUT_MS, &answer, &e))
         return;
     if (s->config.sandbox_is_default) {
         s->sandbox = SANDBOX_BEST_EFFORT;
@@ -80,19 +74,51 @@ static void choose_sandbox(struct settings *s, struct buf *problems)
 }
 
 /* The worker does not share our current directory. */
-static void make_source_absolute(struct settings *s, struct buf *problems)
+static void make_absolute(char **path, const char *name, struct buf *problems)
 {
-    char **path = &s->config.duckdb_path, *absolute, *directory;
+    char *absolute, *directory;
     if (**path == '/' || **path == '\0')
         return;
     directory = getcwd(NULL, 0);
     if (!directory || asprintf(&absolute, "%s/%s", directory, *path) < 0) {
-        buf_append_text(problems, "GOPIE_DS_DUCKDB_PATH: the current directory cannot be told\n");
+        buf_printf(problems, "%s: the current directory cannot be told\n", name);
     } else {
         free(*path);
         *path = absolute;
     }
     free(directory);
+}
+
+/* That nobody has to find out from the first download. The server starts all the same: the extension may come later. */
+static void look_for_extension(struct settings *s)
+{
+    _cleanup_buf_ struct buf answer;
+    buf_init(&answer, 64 * 1024);
+    struct error e;
+    if (!machine_ask_worker(s->worker_program, "--check-extension", s->extension_dir, -1, ASK_TIMEOUT_MS, &answer, &e))
+        buf_printf(&s->notes, "%s\n", e.message);
+}
+
+static void choose_motherduck(struct settings *s, struct buf *problems)
+{
+    if (s->config.source != SOURCE_MOTHERDUCK)
+        return;
+    make_absolute(&s->config.duckdb_extension_dir, "GOPIE_DS_DUCKDB_EXTENSION_DIR", problems);
+    const char *slash = strrchr(s->worker_program, '/'), *configured = s->config.duckdb_extension_dir;
+    if (asprintf(&s->extension_dir, "%.*s%s", *configured ? 0 : (int)(slash - s->worker_program), s->worker_program,
+                 *configured ? configured : "/extensions") < 0)
+        s->extension_dir = NULL;
+    struct error e = {.message = "out of memory"};
+    struct secret_patterns *p = *s->config.motherduck_token ? secret_patterns_new(s->config.motherduck_token, &e) : NULL;
+    if (*s->config.motherduck_token && !p)
+        buf_printf(problems, "GOPIE_DS_MOTHERDUCK_TOKEN: %s\n", e.message);
+    secret_patterns_free(p);
+    if (strpbrk(s->config.motherduck_db_name, "?&/'\""))
+        buf_append_text(problems, "GOPIE_DS_MOTHERDUCK_DB_NAME: allowed: the name of a database, without ? & / and quotes\n");
+    if (s->config.spill_limit < MIN_MOTHERDUCK_SPILL)
+        buf_append_text(problems, "GOPIE_DS_SPILL_LIMIT: allowed with MotherDuck: at least 256MiB, since its client goes there\n");
+    if (s->extension_dir)
+        look_for_extension(s);
 }
 
 static void check_origins(const struct config *c, struct buf *problems)
@@ -128,7 +154,7 @@ static void choose_sizes(struct settings *s, struct buf *problems)
     s->worker_threads = c->worker_threads ? (unsigned)c->worker_threads
                         : cores < MAX_DEFAULT_THREADS ? cores
                                                       : MAX_DEFAULT_THREADS;
-    uint64_t fds = machine_raise_descriptors(), reserved = RESERVED_FDS + FDS_A_WORKER * c->queue_workers;
+    uint64_t fds = machine_raise_descriptors(), reserved = RESERVED_FDS + FDS_A_WORKER * (c->queue_workers + c->motherduck_spares);
     if (fds <= reserved) {
         buf_printf(problems, "GOPIE_DS_QUEUE_WORKERS: %" PRIu64 ": the limit of open files (%" PRIu64 ") is too low for so many\n",
                    c->queue_workers, fds);
@@ -146,16 +172,16 @@ bool settings_load(struct settings *ret, struct buf *problems)
     struct error e;
     buf_init(&s.notes, 64 * 1024);
     bool ok = config_load(&s.config, CONFIG_FILE, environ, problems, &s.notes);
-    refuse_services(&s.config, problems);
     check_stores(&s, problems);
     choose_user(&s, problems);
-    make_source_absolute(&s, problems);
+    make_absolute(&s.config.duckdb_path, "GOPIE_DS_DUCKDB_PATH", problems);
     choose_host(&s);
     choose_sizes(&s, problems);
     s.worker_program = machine_worker_program(&e);
-    if (s.worker_program)
+    if (s.worker_program) {
         choose_sandbox(&s, problems);
-    else
+        choose_motherduck(&s, problems);
+    } else
         buf_printf(problems, "%s\n", e.message);
     check_origins(&s.config, problems);
     if (!ok || problems->len > 0 || problems->failed) {
@@ -170,6 +196,7 @@ void settings_release(struct settings *s)
 {
     config_release(&s->config);
     free(s->worker_program);
+    free(s->extension_dir);
     buf_release(&s->notes);
     *s = (struct settings){0};
 }

@@ -5,11 +5,12 @@
 #include <sys/types.h>
 
 #include "base/config.h"
-#include "link/job_spec.h"
+#include "link/worker_spec.h"
 
 struct settings {
     struct config config;
     char *worker_program;
+    char *extension_dir; /* absolute; of MotherDuck's extension */
     const char *host; /* to listen on; "" is every address */
     uint64_t worker_memory;
     unsigned worker_threads;

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/digest.h"
 #include "base/log.h"
 #include "base/utf8.h"
@@ -26,6 +27,7 @@ struct worker_process {
     int pidfd, socket, log;
     struct event *exit_event, *socket_event, *log_event;
     size_t logged;
+    struct buf kept; /* with secrets: all that it printed, looked at when it is whole */
     char last_words[LAST_WORDS];
     bool killed;
 };
@@ -39,6 +41,7 @@ static void free_process(struct worker_process *w)
     cleanup_close(&w->pidfd);
     cleanup_close(&w->socket);
     cleanup_close(&w->log);
+    buf_release(&w->kept);
     free(w);
 }
 
@@ -46,6 +49,12 @@ void worker_process_kill(struct worker_process *w)
 {
     w->killed = true;
     pidfd_send_signal(w->pidfd, SIGKILL, NULL, 0); /* never another process that got the number */
+}
+
+/* For the log; NULL: it has no job. */
+static const char *job_of(const struct worker_process *w)
+{
+    return *w->job ? w->job : NULL;
 }
 
 void worker_process_send(struct worker_process *w, enum link_type type, uint32_t buffer)
@@ -57,6 +66,34 @@ void worker_process_send(struct worker_process *w, enum link_type type, uint32_t
         worker_process_kill(w);
 }
 
+void worker_process_begin(struct worker_process *w, int spec_fd, int parts_fd)
+{
+    struct link_message start = {.type = LINK_START};
+    const int fds[] = {spec_fd, parts_fd};
+    struct error e;
+    enum link_result result = link_send(w->socket, &start, fds, 2, &e);
+    if (result == LINK_AGAIN || result == LINK_BROKEN)
+        worker_process_kill(w);
+}
+
+void worker_process_hand_over(struct worker_process *w, const char *job, const struct worker_process_events *events, void *context)
+{
+    snprintf(w->job, sizeof w->job, "%s", job);
+    w->options.events = events;
+    w->options.context = context;
+}
+
+/* A worker looks at its own words; but it runs other people's SQL. */
+static void withhold_secret(const struct worker_process *w, struct link_message *m)
+{
+    static const char neutral[] = "the error is withheld: it contains the access token of the data source";
+    if (!secret_in_text(w->options.secrets, m->text, m->text_length))
+        return;
+    m->code = m->type == LINK_FAILED ? ERROR_SECRET : m->code;
+    m->text_length = sizeof neutral - 1;
+    memcpy(m->text, neutral, sizeof neutral);
+}
+
 /* Delivers what is there, at most `limit` messages. False: nothing more will come. */
 static bool deliver(struct worker_process *w, unsigned limit)
 {
@@ -65,12 +102,13 @@ static bool deliver(struct worker_process *w, unsigned limit)
     for (unsigned i = 0; i < limit; i++) {
         switch (link_receive(w->socket, &m, NULL, &e)) {
         case LINK_OK:
+            withhold_secret(w, &m);
             w->options.events->message(w->options.context, &m);
             break;
         case LINK_AGAIN:
             return true;
         case LINK_BROKEN:
-            log_job(LOG_LEVEL_ERROR, w->job, "the worker broke the protocol: %s", e.message);
+            log_job(LOG_LEVEL_ERROR, job_of(w), "the worker broke the protocol: %s", e.message);
             worker_process_kill(w);
             return false;
         case LINK_CLOSED:
@@ -89,7 +127,20 @@ static void on_socket(evutil_socket_t fd, short what, void *arg)
         event_del(w->socket_event);
 }
 
-/* What a worker prints is other people's SQL at work: kept for the log at `debug`, its last words for the tale of a death. */
+/* What a worker prints is other people's SQL at work: kept for the log at `debug`, its last words for the tale of a death.
+ * `text` has room for a NUL. */
+static void log_words(struct worker_process *w, char *text, size_t n)
+{
+    while (n > 0 && text[n - 1] == '\n')
+        n--;
+    text[n] = '\0';
+    utf8_scrub(text, n);
+    log_job(LOG_LEVEL_DEBUG, job_of(w), "worker: %s", text);
+    size_t from = n >= LAST_WORDS ? n - LAST_WORDS + 1 : 0;
+    memcpy(w->last_words, text + from, n - from + 1);
+    utf8_scrub(w->last_words, n - from); /* the cut may be inside a character */
+}
+
 static void on_log(evutil_socket_t fd, short what, void *arg)
 {
     (void)what;
@@ -101,14 +152,23 @@ static void on_log(evutil_socket_t fd, short what, void *arg)
     if (n <= 0 || w->logged >= LOG_LIMIT)
         return;
     w->logged += (size_t)n;
-    while (n > 0 && text[n - 1] == '\n')
-        n--;
-    text[n] = '\0';
-    utf8_scrub(text, (size_t)n);
-    log_job(LOG_LEVEL_DEBUG, w->job, "worker: %s", text);
-    size_t from = (size_t)n >= LAST_WORDS ? (size_t)n - LAST_WORDS + 1 : 0;
-    memcpy(w->last_words, text + from, (size_t)n - from + 1);
-    utf8_scrub(w->last_words, (size_t)n - from); /* the cut may be inside a character */
+    if (w->options.secrets)
+        buf_append(&w->kept, text, (size_t)n);
+    else
+        log_words(w, text, (size_t)n);
+}
+
+/* At the end of a worker that has a secret: nothing of what it printed is told where the secret is in it, or may have been
+ * about to be where we stopped reading. */
+static void log_kept(struct worker_process *w)
+{
+    if (w->kept.len == 0)
+        return;
+    if (w->logged >= LOG_LIMIT || !buf_ok(&w->kept) || secret_in_text(w->options.secrets, w->kept.data, w->kept.len))
+        log_job(LOG_LEVEL_DEBUG, job_of(w), "worker: (%zu bytes are withheld, since the data source's token is or may be in them)",
+                w->kept.len);
+    else
+        log_words(w, w->kept.data, w->kept.len);
 }
 
 static void on_exit_event(evutil_socket_t fd, short what, void *arg)
@@ -127,8 +187,9 @@ static void on_exit_event(evutil_socket_t fd, short what, void *arg)
     event_del(w->exit_event);
     deliver(w, UINT32_MAX);
     on_log(w->log, EV_READ, w);
+    log_kept(w);
     if ((WIFSIGNALED(status) || WEXITSTATUS(status) != 0) && !w->killed)
-        log_job(LOG_LEVEL_WARN, w->job, "worker %d ended by %s%s%s", (int)w->pid, how, *w->last_words ? ": " : "", w->last_words);
+        log_job(LOG_LEVEL_WARN, job_of(w), "worker %d ended by %s%s%s", (int)w->pid, how, *w->last_words ? ": " : "", w->last_words);
     w->options.events->exited(w->options.context, how);
     free_process(w);
 }
@@ -171,19 +232,31 @@ static bool watch(struct worker_process *w, struct error *e)
 }
 
 /* Everything behind the spawn; on failure the process is to be killed. */
-static bool give_job(struct worker_process *w, struct error *e)
+static bool give_source(struct worker_process *w, struct error *e)
 {
     w->pidfd = pidfd_open(w->pid, 0);
     if (w->pidfd < 0)
         return error_set_errno(e, ERROR_INTERNAL, errno, "cannot watch a worker");
-    struct link_message start = {.type = LINK_START};
-    int fds[] = {w->options.spec_fd, w->options.parts_fd};
-    enum link_result sent = link_send(w->socket, &start, fds, 2, e);
+    struct link_message open = {.type = LINK_OPEN};
+    enum link_result sent = link_send(w->socket, &open, &w->options.spec_fd, 1, e);
     if (sent == LINK_BROKEN)
         return false;
     if (sent != LINK_OK)
-        return error_set(e, ERROR_WORKER, "the worker ended before it had its job");
+        return error_set(e, ERROR_WORKER, "the worker ended before it had its source");
     return watch(w, e);
+}
+
+static void end_process(struct worker_process *w)
+{
+    kill(w->pid, SIGKILL); /* it is our child and not waited for: the number is its own */
+    waitpid(w->pid, NULL, 0);
+    free_process(w);
+}
+
+void worker_process_free(struct worker_process *w)
+{
+    if (w)
+        end_process(w);
 }
 
 struct worker_process *worker_process_start(const struct worker_process_options *options, struct error *e)
@@ -195,6 +268,7 @@ struct worker_process *worker_process_start(const struct worker_process_options 
         return NULL;
     }
     w->options = *options;
+    buf_init(&w->kept, LOG_LIMIT + 4096);
     w->pidfd = w->socket = w->log = -1;
     snprintf(w->job, sizeof w->job, "%s", options->job);
 
@@ -220,10 +294,8 @@ struct worker_process *worker_process_start(const struct worker_process_options 
         free_process(w);
         return NULL;
     }
-    if (!give_job(w, e)) {
-        kill(w->pid, SIGKILL);
-        waitpid(w->pid, NULL, 0);
-        free_process(w);
+    if (!give_source(w, e)) {
+        end_process(w);
         return NULL;
     }
     return w;

@@ -1,4 +1,4 @@
-/* Worker processes: starting one, its messages, its end. One process serves one job.
+/* Worker processes: starting one, its messages, its end. One process serves one job, which it may get some time after its start.
  *
  * A worker is started by exec with an empty environment, a process group of its own and four descriptors: 0 and 1 are /dev/null, 2 is a
  * pipe of which we keep what is worth logging, 3 is the message socket (link/message.h). All calls and all events are on the event loop. */
@@ -7,6 +7,7 @@
 
 #include <event2/event.h>
 
+#include "base/secret_scan.h"
 #include "link/message.h"
 
 struct worker_process;
@@ -23,19 +24,29 @@ struct worker_process_events {
 struct worker_process_options {
     struct event_base *base;
     const char *program; /* path of downloads-worker */
-    const char *job;     /* download id, for the log; copied */
-    int spec_fd, parts_fd; /* go with START; stay the caller's */
+    const char *job;     /* download id, for the log; "" while there is none; copied */
+    int spec_fd;         /* of link/worker_spec.h, goes with OPEN; stays the caller's */
+    const struct secret_patterns *secrets; /* neither logged nor told, whatever the worker says; NULL: none */
     const struct worker_process_events *events;
     void *context;
 };
 
-/* Starts a process and gives it its job. NULL: `e` says why, nothing is left. */
+/* Starts a process and gives it its source. READY or FAILED follows. NULL: `e` says why, nothing is left. */
 struct worker_process *worker_process_start(const struct worker_process_options *options, struct error *e);
+
+/* From now on the process works for this job, and its events go there. */
+void worker_process_hand_over(struct worker_process *w, const char *job, const struct worker_process_events *events, void *context);
+
+/* START, after READY; the descriptors stay the caller's. A worker that does not take it is killed. */
+void worker_process_begin(struct worker_process *w, int spec_fd, int parts_fd);
 
 /* FREE or CANCEL. A worker that does not take its messages is killed. */
 void worker_process_send(struct worker_process *w, enum link_type type, uint32_t buffer);
 
 /* SIGKILL; `exited` follows. */
 void worker_process_kill(struct worker_process *w);
+
+/* Kills it, waits for its end and frees it: no event comes any more. For the end of the server. NULL is fine. */
+void worker_process_free(struct worker_process *w);
 
 #endif

@@ -21,6 +21,7 @@ _Static_assert(TEXT_INLINE_MAX == sizeof(((duckdb_string_t *)0)->value.inlined.i
 struct engine {
     duckdb_database database;
     duckdb_connection connection;
+    bool remote;     /* MotherDuck */
     const char *sql; /* the caller's, as far as the statement goes */
     size_t sql_length;
     duckdb_prepared_statement names_statement;
@@ -103,7 +104,13 @@ static bool set_option(duckdb_config config, const char *name, const char *value
            error_set(e, ERROR_INTERNAL, "the engine does not know the option %s", name);
 }
 
-struct engine *engine_open(const char *path, uint64_t memory_limit, struct error *e)
+struct option {
+    const char *name, *value;
+};
+
+/* NULL: either `ret_why` has the engine's words (duckdb_free() them), or it stays NULL and `e` is filled. */
+static struct engine *open_with(const char *path, const struct option *options, size_t count, char **ret_why,
+                                struct error *e)
 {
     struct engine *g = calloc(1, sizeof *g);
     _cleanup_config_ duckdb_config config = NULL;
@@ -112,32 +119,127 @@ struct engine *engine_open(const char *path, uint64_t memory_limit, struct error
         engine_free(g);
         return NULL;
     }
-    char memory[32];
-    snprintf(memory, sizeof memory, "%" PRIu64 "B", memory_limit);
-    const struct {
-        const char *name, *value;
-    } options[] = {
-        {"access_mode", "READ_ONLY"},
-        {"threads", "1"},
-        {"memory_limit", memory},
-        {"autoinstall_known_extensions", "false"},
-        {"autoload_known_extensions", "false"},
-        {"allow_persistent_secrets", "false"},
-    };
-    for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+    for (size_t i = 0; i < count; i++)
         if (!set_option(config, options[i].name, options[i].value, e)) {
             engine_free(g);
             return NULL;
         }
-    char *why = NULL;
-    if (duckdb_open_ext(path, &g->database, config, &why) != DuckDBSuccess ||
-        duckdb_connect(g->database, &g->connection) != DuckDBSuccess) {
+    if (duckdb_open_ext(path, &g->database, config, ret_why) == DuckDBSuccess &&
+        duckdb_connect(g->database, &g->connection) == DuckDBSuccess)
+        return g;
+    if (!*ret_why)
+        error_set(e, ERROR_SOURCE, "the database does not open, and the engine gave no reason");
+    engine_free(g);
+    return NULL;
+}
+
+/* What holds for every source. */
+#define COMMON_OPTIONS                                                                                       \
+    {"autoinstall_known_extensions", "false"}, {"autoload_known_extensions", "false"},                       \
+    {                                                                                                        \
+        "allow_persistent_secrets", "false"                                                                  \
+    }
+
+struct engine *engine_open(const char *path, uint64_t memory_limit, struct error *e)
+{
+    char memory[32], *why = NULL;
+    snprintf(memory, sizeof memory, "%" PRIu64 "B", memory_limit);
+    const struct option options[] = {
+        {"access_mode", "READ_ONLY"}, {"threads", "1"}, {"memory_limit", memory}, COMMON_OPTIONS};
+    struct engine *g = open_with(path, options, ARRAY_SIZE(options), &why, e);
+    if (!g && why)
         fail(e, ERROR_SOURCE, why);
-        duckdb_free(why);
-        engine_free(g);
+    duckdb_free(why);
+    return g;
+}
+
+const char *engine_version(void)
+{
+    return duckdb_library_version();
+}
+
+const char *engine_platform(void)
+{
+#if defined(__x86_64__)
+    return "linux_amd64";
+#elif defined(__aarch64__)
+    return "linux_arm64";
+#else
+    return "unknown";
+#endif
+}
+
+static bool says_any(const char *text, const char *const *words, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcasestr(text, words[i]))
+            return true;
+    return false;
+}
+
+/* The words of engine, extension and service about a sign-in that failed, as what to do. */
+static bool fail_sign_in(struct error *e, const char *why)
+{
+    static const char *const signature[] = {"signature is either missing or invalid"};
+    static const char *const loading[] = {"could not be loaded", "did not contain the expected entrypoint",
+                                          "metadata at the end of the file is invalid", "Failed to load"};
+    static const char *const network[] = {"Failed to download",  "Could not establish connection", "Could not connect",
+                                          "failed to connect",   "Connection refused",             "UNAVAILABLE",
+                                          "network unreachable", "name resolution"};
+    static const char *const token[] = {"token", "unauthenticated", "authentication", "unauthorized", "jwt"};
+    if (says_any(why, signature, ARRAY_SIZE(signature)))
+        return error_set(
+            e, ERROR_SOURCE,
+            "MotherDuck's extension was altered: its maker's signature does not hold; install it again");
+    if (says_any(why, loading, ARRAY_SIZE(loading)))
+        return error_set(e, ERROR_SOURCE, "MotherDuck's extension cannot be loaded; install it again");
+    if (says_any(why, network, ARRAY_SIZE(network)))
+        return error_set(e, ERROR_SOURCE,
+                         "cannot reach MotherDuck over the network (its hosts are below motherduck.com)");
+    if (says_any(why, token, ARRAY_SIZE(token)))
+        return error_set(e, ERROR_SOURCE, "MotherDuck refused the token (GOPIE_DS_MOTHERDUCK_TOKEN): %s", why);
+    return error_set(e, ERROR_SOURCE, "cannot sign in to MotherDuck: %s", why);
+}
+
+struct engine *engine_open_motherduck(const struct engine_motherduck *m, struct error *e)
+{
+    static const char *const read_only[] = {"read-only", "read only", "read_only", "read scaling", "read-scaling"};
+    _cleanup_free_ char *path = NULL;
+    if (asprintf(&path, "md:%s", m->database) < 0) {
+        error_set(e, ERROR_MEMORY, "out of memory");
         return NULL;
     }
-    return g;
+    char memory[32], spill[32], threads[16];
+    snprintf(memory, sizeof memory, "%" PRIu64 "B", m->memory_limit);
+    snprintf(spill, sizeof spill, "%" PRIu64 "B", m->spill_limit);
+    snprintf(threads, sizeof threads, "%" PRIu32, m->threads);
+    for (int try = 0;; try++) {
+        const struct option options[] = {
+            {"access_mode", try == 0 ? "READ_ONLY" : "AUTOMATIC"},
+            {"threads", threads},
+            {"memory_limit", memory},
+            {"temp_directory", JOB_DIRECTORY},
+            {"max_temp_directory_size", spill},
+            COMMON_OPTIONS,
+            {"allow_community_extensions", "false"},
+            {"allow_unsigned_extensions", m->unsigned_extensions ? "true" : "false"},
+            {"extension_directory", m->extension_directory},
+            {"custom_user_agent", "downloads-server/" VERSION},
+            {"motherduck_token", m->token},
+            {"motherduck_attach_mode", "single"},
+            {"motherduck_saas_mode", "true"},
+        };
+        char *why = NULL;
+        struct engine *g = open_with(path, options, ARRAY_SIZE(options), &why, e);
+        bool again = !g && try == 0 && why && says_any(why, read_only, ARRAY_SIZE(read_only));
+        if (g)
+            g->remote = true;
+        else if (why && !again)
+            fail_sign_in(e, why);
+        duckdb_free(why);
+        if (!again)
+            return g;
+    }
 }
 
 void engine_free(struct engine *g)
@@ -164,28 +266,75 @@ static bool run(struct engine *g, const char *sql, struct error *e)
            fail(e, ERROR_INTERNAL, duckdb_result_error(&result));
 }
 
+/* One value of one row, as text; NULL: `e` says why. Free it. */
+static char *ask(struct engine *g, const char *sql, struct error *e)
+{
+    _cleanup_result_ duckdb_result result = {0};
+    if (duckdb_query(g->connection, sql, &result) != DuckDBSuccess) {
+        fail(e, ERROR_INTERNAL, duckdb_result_error(&result));
+        return NULL;
+    }
+    duckdb_data_chunk chunk = duckdb_fetch_chunk(result);
+    char *text = NULL;
+    if (chunk && duckdb_data_chunk_get_size(chunk) == 1) {
+        duckdb_string_t *value = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
+        text = strndup(duckdb_string_t_data(value), duckdb_string_t_length(*value));
+    }
+    duckdb_destroy_data_chunk(&chunk);
+    if (!text)
+        error_set(e, ERROR_INTERNAL, "the engine does not tell a setting");
+    return text;
+}
+
+static bool is_locked(const struct error *e)
+{
+    return strstr(e->message, "configuration has been locked") != NULL;
+}
+
+/* SaaS mode may have locked the settings before us. Then only the time zone can be other than we want it, which
+ * is UTC where the process has none; threads, memory and temporary files were given before. */
+static bool check_remote_settings(struct engine *g, struct error *e)
+{
+    _cleanup_free_ char *zone = ask(g, "SELECT current_setting('TimeZone')::VARCHAR", e);
+    if (!zone)
+        return false;
+    if (strcmp(zone, "UTC") != 0 && strcmp(zone, "Etc/UTC") != 0)
+        return error_set(e, ERROR_SOURCE, "MotherDuck's client keeps the time zone %s, where UTC is wanted",
+                         zone);
+    _cleanup_free_ char *locked = ask(g, "SELECT current_setting('lock_configuration')::VARCHAR", e);
+    if (!locked)
+        return false;
+    return strcmp(locked, "true") == 0 || error_set(e, ERROR_INTERNAL, "the engine's settings are not locked");
+}
+
+static bool set_all(struct engine *g, const char *const *settings, size_t count, struct error *e)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!run(g, settings[i], e) && !(g->remote && is_locked(e)))
+            return false;
+    return !g->remote || check_remote_settings(g, e);
+}
+
 bool engine_configure(struct engine *g, uint32_t threads, uint64_t spill_limit, struct error *e)
 {
     char spill[96], cores[64];
     snprintf(spill, sizeof spill, "SET max_temp_directory_size='%" PRIu64 "B'", spill_limit);
     snprintf(cores, sizeof cores, "SET threads=%" PRIu32, threads);
+    const char *const local[] = {"SET temp_directory='" JOB_DIRECTORY "'", spill, cores};
     const char *const settings[] = {
         "SET enable_progress_bar=true",
         "SET enable_progress_bar_print=false",
         "SET TimeZone='UTC'",
         "SET preserve_insertion_order=true",
-        "SET temp_directory='" JOB_DIRECTORY "'",
-        spill,
         "SET streaming_buffer_size='32MB'", /* the default keeps one core busy, with two it is a third slower
                                              */
-        cores,
         "SET enable_external_access=false",
         "SET lock_configuration=true",
     };
-    for (size_t i = 0; i < ARRAY_SIZE(settings); i++)
-        if (!run(g, settings[i], e))
-            return false;
-    return true;
+    struct error ignored;
+    if (g->remote) /* nobody needs it there any more; the client may refuse, and what leaves is scanned */
+        run(g, "SET motherduck_token=''", &ignored);
+    return (g->remote || set_all(g, local, ARRAY_SIZE(local), e)) && set_all(g, settings, ARRAY_SIZE(settings), e);
 }
 
 /* The functions that a query names, as the engine parsed it. What the parser cannot give as JSON (SHOW,
@@ -207,7 +356,7 @@ static bool check_functions(struct engine *g, const char *sql, size_t length, st
         return error_set(e, ERROR_INTERNAL, "the engine cannot show the parsed query");
     }
     duckdb_string_t *json = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
-    const char *name = sql_text_refused_function(duckdb_string_t_data(json), duckdb_string_t_length(*json));
+    const char *name = sql_text_refused_function(duckdb_string_t_data(json), duckdb_string_t_length(*json), g->remote);
     duckdb_destroy_data_chunk(&chunk);
     return !name || error_set(e, ERROR_SQL, "the function %s cannot be used in a download", name);
 }

@@ -1,4 +1,4 @@
-/* The query engine: one DuckDB instance over one file, one query. The only code that sees duckdb.h.
+/* The query engine: one DuckDB instance over one source, one query. The only code that sees duckdb.h.
  *
  * All on the job thread, but for engine_percent() and engine_interrupt(), which any thread may call between
  * engine_configure() and engine_free(). Errors never name the server's files. */
@@ -17,11 +17,29 @@ struct engine;
 /* Opens a DuckDB file read-only. The process has one thread afterwards, as it had before. NULL: `e` says why.
  */
 struct engine *engine_open(const char *path, uint64_t memory_limit, struct error *e);
+
+struct engine_motherduck {
+    const char *database, *token;
+    const char *extension_directory; /* as SQL may see it */
+    bool unsigned_extensions;        /* for tests with a stand-in */
+    uint64_t memory_limit, spill_limit;
+    uint32_t threads;
+};
+
+/* Signs in to MotherDuck: one database, read-only, in SaaS mode. Read-only needs a token for read scaling; where
+ * MotherDuck refuses for that reason it signs in again without. Blocks, and nothing but the process's end stops
+ * it; the client has started threads afterwards. Settings are given beforehand, since SaaS mode may lock them.
+ * NULL: `e` says why, with ERROR_SOURCE and what to do; the engine's words in it may contain the token. */
+struct engine *engine_open_motherduck(const struct engine_motherduck *m, struct error *e);
 void engine_free(struct engine *g);
 
 /* Settings (more threads among them), then the engine's own lock. Temporary files go to the current
- * directory. */
+ * directory. Where SaaS mode has locked the settings already, those that matter to the result are looked at. */
 MUST_CHECK bool engine_configure(struct engine *g, uint32_t threads, uint64_t spill_limit, struct error *e);
+
+/* "v1.5.5", "linux_amd64": what an extension must be made for. */
+const char *engine_version(void);
+const char *engine_platform(void);
 
 /* Checks that `sql` is one statement that yields rows, and starts it. Every column is cast to text by
  * position, as COPY to CSV does. */

@@ -8,11 +8,14 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/secret_scan.h"
 #include "link/job_spec.h"
 #include "link/message.h"
 #include "link/parts.h"
+#include "link/worker_spec.h"
 #include "worker/encoder.h"
 #include "worker/engine.h"
+#include "worker/extension.h"
 #include "worker/output.h"
 #include "worker/sandbox.h"
 #include "worker/source.h"
@@ -22,7 +25,9 @@
 #define LOCK_INTERVAL_MS 100
 
 struct job {
+    struct worker_spec worker;
     struct job_spec spec;
+    struct secret_patterns *secrets; /* of the source's token; NULL: it has none */
     struct parts *parts;
     struct output output;
     struct source source;
@@ -142,12 +147,54 @@ static void stop_control(struct job *j)
 
 /* --- the job thread --- */
 
-static bool receive_start(struct job *j, struct error *e)
+/* The next message of that type, with its descriptors. A CANCEL is ERROR_CANCELLED. */
+static bool receive(enum link_type type, int *fds, struct error *e)
 {
     struct link_message m;
+    if (link_receive(LINK_WORKER_FD, &m, fds, e) != LINK_OK)
+        abandon();
+    if (m.type == LINK_CANCEL && type != LINK_OPEN)
+        return fail_cancelled(e);
+    if (m.type != type)
+        abandon();
+    return true;
+}
+
+static bool take_token(struct job *j, struct error *e)
+{
+    if (!*j->worker.token)
+        return true;
+    j->secrets = secret_patterns_new(j->worker.token, e);
+    return j->secrets != NULL;
+}
+
+static bool receive_open(struct job *j, struct error *e)
+{
     int fds[LINK_MAX_FDS];
-    if (link_receive(LINK_WORKER_FD, &m, fds, e) != LINK_OK || m.type != LINK_START || fds[0] < 0 ||
-        fds[1] < 0)
+    if (!receive(LINK_OPEN, fds, e))
+        return false;
+    if (fds[0] < 0 || fds[1] >= 0)
+        abandon();
+    bool ok = worker_spec_read(fds[0], &j->worker, e);
+    close(fds[0]);
+    return ok;
+}
+
+static bool find_encoder(struct job *j, struct error *e)
+{
+    if (strcmp(j->spec.format, csv_encoder.format) != 0)
+        return error_set(e, ERROR_INVALID, "the format %s is not known", j->spec.format);
+    j->encoder = &csv_encoder;
+    return true;
+}
+
+/* In the box, as all that follows. */
+static bool receive_start(struct job *j, struct error *e)
+{
+    int fds[LINK_MAX_FDS];
+    if (!receive(LINK_START, fds, e))
+        return false;
+    if (fds[0] < 0 || fds[1] < 0)
         abandon();
     bool ok = job_spec_read(fds[0], &j->spec, e);
     close(fds[0]);
@@ -159,6 +206,9 @@ static bool receive_start(struct job *j, struct error *e)
     if (!j->parts)
         return false;
     parts_close_fd(j->parts); /* the mapping is enough */
+    if (!find_encoder(j, e) || !output_init(&j->output, j->parts, j->spec.hash_parts, send_part, j, e))
+        return false;
+    output_watch(&j->output, j->secrets);
     return true;
 }
 
@@ -177,7 +227,7 @@ static bool wait_listening(int wait_ms, struct error *e)
 
 static bool lock_source(struct job *j, struct error *e)
 {
-    int64_t deadline = clock_monotonic_ms() + (int64_t)j->spec.source_wait_ms;
+    int64_t deadline = clock_monotonic_ms() + (int64_t)j->worker.source_wait_ms;
     for (;;) {
         enum source_lock state = source_try_lock(&j->source, e);
         if (state != SOURCE_BUSY)
@@ -189,34 +239,63 @@ static bool lock_source(struct job *j, struct error *e)
     }
 }
 
-static bool find_encoder(struct job *j, struct error *e)
+static bool prepare_source(struct job *j, struct error *e)
 {
-    if (strcmp(j->spec.format, csv_encoder.format) != 0)
-        return error_set(e, ERROR_INVALID, "the format %s is not known", j->spec.format);
-    j->encoder = &csv_encoder;
-    return true;
+    const struct worker_spec *w = &j->worker;
+    if (w->source == SOURCE_MOTHERDUCK)
+        return extension_link(w->extension_dir, engine_version(), engine_platform(), w->uid, w->gid, e);
+    return source_init(&j->source, w->source_path, e) && lock_source(j, e) && source_link(&j->source, e);
 }
 
 /* Everything that needs more rights than the query will have. */
 static bool prepare(struct job *j, struct error *e)
 {
-    if (!receive_start(j, e) || !find_encoder(j, e) || !output_init(&j->output, j->parts, j->spec.hash_parts, send_part, j, e))
+    if (!take_token(j, e))
         return false;
     j->stop_fd = eventfd(0, EFD_CLOEXEC);
-    if (j->stop_fd < 0 || chdir(j->spec.spill_dir) < 0)
+    if (j->stop_fd < 0 || chdir(j->worker.spill_dir) < 0)
         return error_set_errno(e, ERROR_INTERNAL, errno, "cannot prepare the worker");
-    return source_init(&j->source, j->spec.source_path, e) && lock_source(j, e) && source_link(&j->source, e);
+    return prepare_source(j, e);
+}
+
+static struct engine *open_engine(struct job *j, struct error *e)
+{
+    struct worker_spec *w = &j->worker;
+    if (w->source != SOURCE_MOTHERDUCK)
+        return engine_open(j->source.name, w->memory_limit, e);
+    if (!extension_check(w->extension_dir, engine_version(), engine_platform(), e))
+        return NULL;
+    const struct engine_motherduck options = {.database = w->database,
+                                              .token = w->token,
+                                              .extension_directory = EXTENSION_DIRECTORY,
+                                              .unsigned_extensions = w->unsigned_extensions,
+                                              .memory_limit = w->memory_limit,
+                                              .spill_limit = w->spill_limit,
+                                              .threads = w->threads};
+    struct engine *engine = engine_open_motherduck(&options, e);
+    explicit_bzero(w->token, strlen(w->token));
+    return engine;
 }
 
 static bool open_boxed(struct job *j, struct error *e)
 {
-    if (!sandbox_enter(&j->spec, j->source.path, j->source.wal_path, e))
+    if (!sandbox_enter(&j->worker, j->source.path, j->source.wal_path, e))
         return false;
-    j->engine = engine_open(j->source.name, j->spec.memory_limit, e);
-    if (!j->engine || !sandbox_close(&j->spec, e))
+    j->engine = open_engine(j, e);
+    if (!j->engine || !sandbox_close(&j->worker, e))
         return false;
-    source_unlink(&j->source);
-    return engine_configure(j->engine, j->spec.threads, j->spec.spill_limit, e);
+    if (j->worker.source == SOURCE_DUCKDB)
+        source_unlink(&j->source);
+    return engine_configure(j->engine, j->worker.threads, j->worker.spill_limit, e);
+}
+
+static bool open_source(struct job *j, struct error *e)
+{
+    if (prepare(j, e) && open_boxed(j, e))
+        return true;
+    if (secret_in_text(j->secrets, e->message, strlen(e->message)))
+        error_set(e, e->code, "the data source's error is withheld, since it contains its access token");
+    return false;
 }
 
 static bool encode(struct job *j, uint8_t ret_digest[SHA256_BYTES], struct error *e)
@@ -245,16 +324,28 @@ static bool encode(struct job *j, uint8_t ret_digest[SHA256_BYTES], struct error
 /* A cancelled job fails with just that, whatever broke first. */
 static bool run(struct job *j, uint8_t ret_digest[SHA256_BYTES], struct error *e)
 {
-    bool ok = prepare(j, e) && open_boxed(j, e) && start_control(j, e) && encode(j, ret_digest, e);
+    bool ok = receive_open(j, e) && open_source(j, e);
+    if (ok) {
+        send_message(&(struct link_message){.type = LINK_READY});
+        ok = receive_start(j, e) && start_control(j, e) && encode(j, ret_digest, e);
+    }
     if (!ok && e->code == ERROR_CANCELLED && j->has_control && !atomic_load(&j->cancelled))
         engine_find_cause(j->engine, e);
     stop_control(j);
+    if (!ok && secret_in_text(j->secrets, e->message, strlen(e->message)))
+        error_set(e, ERROR_SECRET, "the query's error contains the access token of the data source");
     return atomic_load(&j->cancelled) ? fail_cancelled(e) : ok;
+}
+
+static struct job job = {.source.fd = -1, .stop_fd = -1};
+
+bool job_check_source(struct error *e)
+{
+    return worker_spec_read(LINK_WORKER_FD, &job.worker, e) && open_source(&job, e);
 }
 
 void job_serve(void)
 {
-    static struct job job = {.source.fd = -1, .stop_fd = -1};
     struct error e = {0};
     struct link_message m = {.type = LINK_DONE};
     if (run(&job, m.digest, &e)) {

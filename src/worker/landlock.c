@@ -8,18 +8,22 @@
 
 #define CREATE_RULESET_VERSION 1u
 #define RULE_PATH_BENEATH 1
+#define RULE_NET_PORT 2
 
 /* handled_access_fs: bits 0 to 12 are of version 1. */
 #define FS_WRITE_FILE (1ull << 1)
 #define FS_READ_FILE (1ull << 2)
 #define FS_READ_DIR (1ull << 3)
+#define FS_REMOVE_DIR (1ull << 4)
 #define FS_REMOVE_FILE (1ull << 5)
+#define FS_MAKE_DIR (1ull << 7)
 #define FS_MAKE_REG (1ull << 8)
 #define FS_VERSION_1 ((1ull << 13) - 1)
 #define FS_REFER (1ull << 13)     /* version 2 */
 #define FS_TRUNCATE (1ull << 14)  /* version 3 */
 #define FS_IOCTL_DEV (1ull << 15) /* version 5 */
-#define NET_TCP 3ull              /* version 4: bind, connect */
+#define NET_BIND 1ull             /* version 4 */
+#define NET_CONNECT 2ull          /* version 4 */
 #define SCOPES 3ull               /* version 6: abstract UNIX sockets, signals */
 
 struct ruleset_attr {
@@ -30,6 +34,10 @@ struct path_beneath_attr {
     uint64_t access;
     int32_t parent_fd;
 } __attribute__((packed));
+
+struct net_port_attr {
+    uint64_t access, port;
+};
 
 int landlock_abi(void)
 {
@@ -47,7 +55,7 @@ static struct ruleset_attr everything(int abi)
     if (abi >= 5)
         a.fs |= FS_IOCTL_DEV;
     if (abi >= 4)
-        a.net = NET_TCP;
+        a.net = NET_BIND | NET_CONNECT;
     if (abi >= 6)
         a.scoped = SCOPES;
     return a;
@@ -68,11 +76,14 @@ static uint64_t access_of(enum landlock_grant grant)
         return FS_READ_FILE | FS_READ_DIR;
     case LANDLOCK_SCRATCH:
         return FS_READ_FILE | FS_WRITE_FILE | FS_READ_DIR | FS_MAKE_REG | FS_REMOVE_FILE | FS_TRUNCATE;
+    case LANDLOCK_SCRATCH_TREE:
+        return access_of(LANDLOCK_SCRATCH) | FS_MAKE_DIR | FS_REMOVE_DIR;
     }
     return 0;
 }
 
-bool landlock_restrict(const struct landlock_rule *rules, size_t count, struct error *e)
+bool landlock_restrict(const struct landlock_rule *rules, size_t count, const uint16_t *ports, size_t port_count,
+                       struct error *e)
 {
     int abi = landlock_abi();
     if (abi == 0)
@@ -87,6 +98,11 @@ bool landlock_restrict(const struct landlock_rule *rules, size_t count, struct e
             continue;
         struct path_beneath_attr rule = {.access = access_of(rules[i].grant) & attr.fs, .parent_fd = fd};
         if (fd < 0 || syscall(SYS_landlock_add_rule, ruleset, RULE_PATH_BENEATH, &rule, 0) < 0)
+            return error_set_errno(e, ERROR_INTERNAL, errno, "cannot make a Landlock rule");
+    }
+    for (size_t i = 0; i < port_count && (attr.net & NET_CONNECT); i++) {
+        struct net_port_attr rule = {.access = NET_CONNECT, .port = ports[i]};
+        if (syscall(SYS_landlock_add_rule, ruleset, RULE_NET_PORT, &rule, 0) < 0)
             return error_set_errno(e, ERROR_INTERNAL, errno, "cannot make a Landlock rule");
     }
     if (syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)

@@ -1,11 +1,13 @@
 /* downloads-worker: one job, in a box, for downloads-server. By hand it only answers questions. */
 #include <getopt.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "link/message.h"
 #include "worker/engine.h"
+#include "worker/extension.h"
 #include "worker/job.h"
 #include "worker/sandbox.h"
 
@@ -18,12 +20,39 @@ static const char usage[] =
     "\n"
     "  --check-sandbox      what this machine can do, a line a part; exit 0 if the whole sandbox can be had\n"
     "  --check-source FILE  opens a DuckDB file read-only; prints ok, or why not and exits 1\n"
+    "  --check-source -     the same for the source that downloads-server describes on descriptor 3\n"
+    "  --check-extension DIRECTORY\n"
+    "                       is MotherDuck's extension there, and for this engine? Prints it, or why not and exits 1\n"
     "  --version            prints the version\n"
     "  --help               prints this\n";
+
+static int check_extension(const char *directory)
+{
+    struct error e = {0};
+    bool ok = extension_check(directory, engine_version(), engine_platform(), &e);
+    if (ok)
+        printf("MotherDuck's extension for DuckDB %s (%s)\n", engine_version(), engine_platform());
+    else
+        puts(e.message);
+    return ok ? 0 : 1;
+}
+
+/* The process ends without an orderly end of the engine, as that of a job. */
+static _Noreturn void check_described_source(void)
+{
+    struct error e = {0};
+    sandbox_begin();
+    bool ok = job_check_source(&e);
+    puts(ok ? "ok" : e.message);
+    fflush(stdout);
+    _exit(ok ? 0 : 1);
+}
 
 static int check_source(const char *path)
 {
     struct error e = {0};
+    if (strcmp(path, "-") == 0)
+        check_described_source();
     struct engine *engine = engine_open(path, CHECK_MEMORY, &e);
     puts(engine ? "ok" : e.message);
     engine_free(engine);
@@ -47,6 +76,7 @@ int main(int argc, char **argv)
     static const struct option options[] = {
         {"check-sandbox", no_argument, NULL, 'b'},
         {"check-source", required_argument, NULL, 's'},
+        {"check-extension", required_argument, NULL, 'e'},
         {"version", no_argument, NULL, 'v'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
@@ -59,6 +89,8 @@ int main(int argc, char **argv)
         return sandbox_describe(stdout) ? 0 : 1;
     case 's':
         return check_source(optarg);
+    case 'e':
+        return check_extension(optarg);
     case 'v':
         puts("downloads-worker " VERSION);
         return 0;

@@ -12,6 +12,7 @@ struct output_state {
     void *context;
     struct sha256 *hash;
     bool hash_parts;
+    struct secret_scan scan;
     uint32_t current;   /* the buffer being filled, or NO_BUFFER */
     uint64_t announced; /* bytes of all parts sent */
 
@@ -59,6 +60,11 @@ void output_release(struct output *o)
     *o = (struct output){0};
 }
 
+void output_watch(struct output *o, const struct secret_patterns *secrets)
+{
+    secret_scan_init(&o->state->scan, secrets);
+}
+
 static size_t filled(const struct output *o)
 {
     return o->state->current == NO_BUFFER
@@ -74,6 +80,8 @@ static bool hand_over(struct output *o, struct error *e)
     uint32_t index = s->current;
     const uint8_t *data = parts_buffer(s->parts, index);
     uint8_t digest[SHA256_BYTES];
+    if (secret_scan_feed(&s->scan, data, length))
+        return error_set(e, ERROR_SECRET, "the result contains the access token of the data source");
     sha256_update(s->hash, data, length);
     if (s->hash_parts && !sha256_of(data, length, digest))
         return error_set(e, ERROR_MEMORY, "out of memory");

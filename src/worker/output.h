@@ -16,6 +16,7 @@
 
 #include "base/digest.h"
 #include "base/error.h"
+#include "base/secret_scan.h"
 #include "link/parts.h"
 
 /* Announces `length` bytes in part buffer `index`. `sha256` is of these bytes, NULL unless hash_parts was
@@ -34,6 +35,11 @@ struct output {
 MUST_CHECK bool output_init(struct output *o, const struct parts *parts, bool hash_parts, output_send_fn send,
                             void *context, struct error *e);
 void output_release(struct output *o);
+
+/* From now on a part in which the secret ends is not announced: the write that hands it over, or the end, fails
+ * with ERROR_SECRET. What came before may be with the server already, a beginning of the secret among it; but a
+ * file is visible only as a whole, and this one never becomes whole. `secrets` must outlive the output. */
+void output_watch(struct output *o, const struct secret_patterns *secrets);
 
 /* Appends bytes. Fails with ERROR_CANCELLED after output_cancel(), or with the error of `send`. */
 MUST_CHECK bool output_write_slowly(struct output *o, const void *data, size_t length, struct error *e);

@@ -20,6 +20,10 @@
  * memory and do not count. */
 #define DATA_LIMIT(memory_limit) ((memory_limit) / 2 * 3 + (256ull << 20))
 
+/* More for MotherDuck's client, which is loaded into the process: its code on the way (85 MB), the stacks (8 MiB
+ * each) of its threads and of those that check the extension's signature (18 of them). */
+#define CLIENT_DATA (768ull << 20)
+
 /* The source, its log, the spill files (one for each size of block), and those of the process. */
 #define DESCRIPTOR_LIMIT 256
 
@@ -74,43 +78,17 @@ static void empty_bounding_set(void)
 }
 
 /* A part is there, or need not be. `why` is filled where it is neither. */
-static bool had(const struct job_spec *spec, bool worked, const char *part, const char *why, struct error *e)
+static bool had(const struct worker_spec *spec, bool worked, const char *part, const char *why, struct error *e)
 {
     if (worked || spec->sandbox == SANDBOX_BEST_EFFORT)
         return true;
     return error_set(e, ERROR_INTERNAL, "the sandbox lacks a part: %s (%s)", part, why);
 }
 
-static bool had_errno(const struct job_spec *spec, bool worked, const char *part, struct error *e)
+static bool had_errno(const struct worker_spec *spec, bool worked, const char *part, struct error *e)
 {
     char why[128] = "";
     return had(spec, worked, part, worked ? why : strerror_r(errno, why, sizeof why), e);
-}
-
-bool sandbox_enter(const struct job_spec *spec, const char *source, const char *wal, struct error *e)
-{
-    if (spec->sandbox == SANDBOX_OFF)
-        return true;
-    bool limits = limit(RLIMIT_DATA, DATA_LIMIT(spec->memory_limit)) && limit(RLIMIT_CORE, 0) &&
-                  limit(RLIMIT_FSIZE, spec->spill_limit) && limit(RLIMIT_NOFILE, DESCRIPTOR_LIMIT);
-    if (!had_errno(spec, limits, "resource limits", e))
-        return false;
-    empty_bounding_set();
-    if (!had_errno(spec, keep_capabilities(OPENING_CAPABILITIES), "no capabilities", e) ||
-        !had_errno(spec, prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "no_new_privs", e))
-        return false;
-    const struct landlock_rule rules[] = {
-        {.path = source, .grant = LANDLOCK_READ_FILE},
-        {.path = wal, .grant = LANDLOCK_READ_FILE, .optional = true},
-        {.path = ".", .grant = LANDLOCK_SCRATCH},
-        /* Without these two the engine finds no memory limit of its group, throws in a constructor, and
-           aborts. */
-        {.path = "/proc/self/cgroup", .grant = LANDLOCK_READ_FILE, .optional = true},
-        {.path = "/sys/fs/cgroup", .grant = LANDLOCK_READ_TREE, .optional = true},
-    };
-    struct error why = {0};
-    return had(spec, landlock_restrict(rules, ARRAY_SIZE(rules), &why), "Landlock", why.message, e) &&
-           had(spec, syscall_filter_enter(LINK_WORKER_FD, &why), "seccomp", why.message, e);
 }
 
 /* Users are never best effort: a worker that was to be somebody else does not go on as root. */
@@ -123,18 +101,99 @@ static bool become(uint32_t uid, uint32_t gid, struct error *e)
     return true;
 }
 
-bool sandbox_close(const struct job_spec *spec, struct error *e)
+static bool drop_privileges(const struct worker_spec *spec, struct error *e)
 {
-    if (spec->sandbox == SANDBOX_OFF)
-        return true;
     if (!become(spec->uid, spec->gid, e) || !had_errno(spec, keep_capabilities(0), "no capabilities", e))
         return false;
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* a change of user clears it */
     prctl(PR_SET_DUMPABLE, 0);
-    const struct landlock_rule scratch = {.path = ".", .grant = LANDLOCK_SCRATCH};
+    return true;
+}
+
+static bool enter_limits(const struct worker_spec *spec, struct error *e)
+{
+    uint64_t data = DATA_LIMIT(spec->memory_limit) + (spec->source == SOURCE_MOTHERDUCK ? CLIENT_DATA : 0);
+    bool limits = limit(RLIMIT_DATA, data) && limit(RLIMIT_CORE, 0) && limit(RLIMIT_FSIZE, spec->spill_limit) &&
+                  limit(RLIMIT_NOFILE, DESCRIPTOR_LIMIT);
+    if (!had_errno(spec, limits, "resource limits", e))
+        return false;
+    empty_bounding_set();
+    return had_errno(spec, keep_capabilities(OPENING_CAPABILITIES), "no capabilities", e) &&
+           had_errno(spec, prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "no_new_privs", e);
+}
+
+/* Without these two the engine finds no memory limit of its group, throws in a constructor, and aborts. */
+#define CGROUP_RULES                                                                                         \
+    {.path = "/proc/self/cgroup", .grant = LANDLOCK_READ_FILE, .optional = true},                            \
+    {                                                                                                        \
+        .path = "/sys/fs/cgroup", .grant = LANDLOCK_READ_TREE, .optional = true                              \
+    }
+
+static bool enter_for_file(const struct worker_spec *spec, const char *source, const char *wal, struct error *e)
+{
+    const struct landlock_rule rules[] = {
+        {.path = source, .grant = LANDLOCK_READ_FILE},
+        {.path = wal, .grant = LANDLOCK_READ_FILE, .optional = true},
+        {.path = ".", .grant = LANDLOCK_SCRATCH},
+        CGROUP_RULES,
+    };
     struct error why = {0};
-    return had(spec, landlock_restrict(&scratch, 1, &why), "Landlock", why.message, e) &&
-           had(spec, syscall_filter_close(&why), "seccomp", why.message, e);
+    return had(spec, landlock_restrict(rules, ARRAY_SIZE(rules), NULL, 0, &why), "Landlock", why.message, e) &&
+           had(spec, syscall_filter_enter(LINK_WORKER_FD, false, &why), "seccomp", why.message, e);
+}
+
+static bool enter_for_motherduck(const struct worker_spec *spec, struct error *e)
+{
+    /* The extension asks api.motherduck.com for the version of its client over http, and fetches that from
+       ext.motherduck.com; the client speaks https. DNS goes over TCP where an answer is long. */
+    static const uint16_t ports[] = {80, 443, 53};
+    const struct landlock_rule rules[] = {
+        {.path = spec->extension_dir, .grant = LANDLOCK_READ_TREE, .optional = true},
+        {.path = ".", .grant = LANDLOCK_SCRATCH_TREE},
+        CGROUP_RULES,
+        {.path = "/etc/resolv.conf", .grant = LANDLOCK_READ_FILE, .optional = true},
+        {.path = "/etc/hosts", .grant = LANDLOCK_READ_FILE, .optional = true},
+        {.path = "/etc/host.conf", .grant = LANDLOCK_READ_FILE, .optional = true},
+        {.path = "/etc/gai.conf", .grant = LANDLOCK_READ_FILE, .optional = true},
+        {.path = "/etc/nsswitch.conf", .grant = LANDLOCK_READ_FILE, .optional = true},
+        {.path = "/etc/services", .grant = LANDLOCK_READ_FILE, .optional = true},
+        /* certificate authorities, where the distributions have them */
+        {.path = "/etc/ssl/certs", .grant = LANDLOCK_READ_TREE, .optional = true},
+        {.path = "/etc/ssl/openssl.cnf", .grant = LANDLOCK_READ_FILE, .optional = true},
+        {.path = "/etc/ssl/cert.pem", .grant = LANDLOCK_READ_FILE, .optional = true},
+        {.path = "/etc/ssl/ca-bundle.pem", .grant = LANDLOCK_READ_FILE, .optional = true},
+        {.path = "/etc/pki/tls/certs", .grant = LANDLOCK_READ_TREE, .optional = true},
+        {.path = "/etc/pki/ca-trust/extracted", .grant = LANDLOCK_READ_TREE, .optional = true},
+        {.path = "/usr/share/ca-certificates", .grant = LANDLOCK_READ_TREE, .optional = true},
+        {.path = "/usr/local/share/ca-certificates", .grant = LANDLOCK_READ_TREE, .optional = true},
+    };
+    struct error why = {0};
+    return drop_privileges(spec, e) &&
+           had(spec, landlock_restrict(rules, ARRAY_SIZE(rules), ports, ARRAY_SIZE(ports), &why), "Landlock",
+               why.message, e) &&
+           had(spec, syscall_filter_enter(LINK_WORKER_FD, true, &why), "seccomp", why.message, e);
+}
+
+bool sandbox_enter(const struct worker_spec *spec, const char *source, const char *wal, struct error *e)
+{
+    if (spec->sandbox == SANDBOX_OFF)
+        return true;
+    return enter_limits(spec, e) && (spec->source == SOURCE_MOTHERDUCK ? enter_for_motherduck(spec, e)
+                                                                        : enter_for_file(spec, source, wal, e));
+}
+
+bool sandbox_close(const struct worker_spec *spec, struct error *e)
+{
+    if (spec->sandbox == SANDBOX_OFF)
+        return true;
+    struct error why = {0};
+    if (spec->source != SOURCE_MOTHERDUCK) {
+        const struct landlock_rule scratch = {.path = ".", .grant = LANDLOCK_SCRATCH};
+        if (!drop_privileges(spec, e) ||
+            !had(spec, landlock_restrict(&scratch, 1, NULL, 0, &why), "Landlock", why.message, e))
+            return false;
+    }
+    return had(spec, syscall_filter_close(&why), "seccomp", why.message, e);
 }
 
 bool sandbox_describe(FILE *out)

@@ -1,6 +1,5 @@
 #include "worker/sql_text.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 struct cursor {
@@ -250,7 +249,18 @@ static const char *const refused[] = {
     "write_log",
 };
 
-const char *sql_text_refused_function(const char *json, size_t length)
+/* What shows the token of a source that has one. */
+static const char *const showing[] = {"current_setting", "duckdb_settings", "print_md_token"};
+
+static const char *find_name(const char *const *names, size_t count, const char *name, size_t length)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strlen(names[i]) == length && strncasecmp(names[i], name, length) == 0)
+            return names[i];
+    return NULL;
+}
+
+const char *sql_text_refused_function(const char *json, size_t length, bool has_token)
 {
     /* Inside a JSON string a quote is written \", so these bytes are a key and nothing else. */
     static const char key[] = "\"function_name\":\"";
@@ -261,9 +271,11 @@ const char *sql_text_refused_function(const char *json, size_t length)
         if (!close)
             return NULL;
         size_t name_length = (size_t)(close - p);
-        for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
-            if (strlen(refused[i]) == name_length && strncasecmp(refused[i], p, name_length) == 0)
-                return refused[i];
+        const char *name = find_name(refused, sizeof refused / sizeof refused[0], p, name_length);
+        if (!name && has_token)
+            name = find_name(showing, sizeof showing / sizeof showing[0], p, name_length);
+        if (name)
+            return name;
         p = close;
     }
     return NULL;

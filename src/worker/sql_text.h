@@ -6,6 +6,7 @@
 #ifndef WORKER_SQL_TEXT_H
 #define WORKER_SQL_TEXT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct sql_text {
@@ -22,8 +23,8 @@ struct sql_text sql_text_scan(const char *sql, size_t length);
 const char *sql_text_other_statement(const char *keyword, size_t length);
 
 /* The name of the first function in `json`, which is what DuckDB's json_serialize_sql() gives, that reads
- * files or touches the whole instance (read_text, enable_logging, ...). NULL: there is none. The result lives
- * for ever. */
-const char *sql_text_refused_function(const char *json, size_t length);
+ * files or touches the whole instance (read_text, enable_logging, ...); with `has_token` also of the first that
+ * shows settings, the source's token among them. NULL: there is none. The result lives for ever. */
+const char *sql_text_refused_function(const char *json, size_t length, bool has_token);
 
 #endif

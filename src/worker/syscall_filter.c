@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <seccomp.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -57,6 +58,66 @@ static const int allowed[] = {
     SCMP_SYS(exit_group),
 };
 
+/* What a client of a service needs beside sockets: waiting, files of its own in the scratch directory, threads
+ * with names and signal stacks. socket() itself is guarded by its family: no UNIX sockets (the services of this
+ * machine), no netlink, no raw packets. There is no listen() and no accept(). */
+static const int network_calls[] = {
+    SCMP_SYS(connect),
+    SCMP_SYS(bind), /* a local address before connect(); Landlock refuses it for TCP */
+    SCMP_SYS(sendto),
+    SCMP_SYS(recvfrom),
+    SCMP_SYS(sendmsg),
+    SCMP_SYS(sendmmsg),
+    SCMP_SYS(recvmsg),
+    SCMP_SYS(recvmmsg),
+    SCMP_SYS(shutdown),
+    SCMP_SYS(getsockopt),
+    SCMP_SYS(setsockopt),
+    SCMP_SYS(getsockname),
+    SCMP_SYS(getpeername),
+    SCMP_SYS(ioctl),
+    SCMP_SYS(ppoll),
+    SCMP_SYS(select),
+    SCMP_SYS(pselect6),
+    SCMP_SYS(epoll_create1),
+    SCMP_SYS(epoll_ctl),
+    SCMP_SYS(epoll_wait),
+    SCMP_SYS(epoll_pwait),
+    SCMP_SYS(eventfd2),
+    SCMP_SYS(pipe2),
+    SCMP_SYS(timerfd_create),
+    SCMP_SYS(timerfd_settime),
+    SCMP_SYS(dup),
+    SCMP_SYS(readv),
+    SCMP_SYS(writev),
+    SCMP_SYS(getdents64),
+    SCMP_SYS(statx),
+    SCMP_SYS(lstat),
+    SCMP_SYS(statfs),
+    SCMP_SYS(fstatfs),
+    SCMP_SYS(getcwd),
+    SCMP_SYS(mkdir),
+    SCMP_SYS(rmdir),
+    SCMP_SYS(rename),
+    SCMP_SYS(fsync),
+    SCMP_SYS(fdatasync),
+    SCMP_SYS(flock),
+    SCMP_SYS(chmod),
+    SCMP_SYS(fchmod),
+    SCMP_SYS(fallocate),
+    SCMP_SYS(sigaltstack),
+    SCMP_SYS(sched_setaffinity),
+    SCMP_SYS(clock_getres),
+    SCMP_SYS(nanosleep),
+    SCMP_SYS(times),
+    SCMP_SYS(uname),
+    SCMP_SYS(getuid),
+    SCMP_SYS(geteuid),
+    SCMP_SYS(getgid),
+    SCMP_SYS(getegid),
+    SCMP_SYS(getppid),
+};
+
 static const int until_closed[] = {
     SCMP_SYS(setgroups),
     SCMP_SYS(setresgid),
@@ -76,6 +137,31 @@ static int add_all(scmp_filter_ctx filter, uint32_t action, const int *calls, si
     for (size_t i = 0; i < count && status == 0; i++)
         status = seccomp_rule_add(filter, action, calls[i], 0);
     return status;
+}
+
+/* Executable memory, by any of its two calls. */
+static int add_executable(scmp_filter_ctx filter, uint32_t action)
+{
+    const struct scmp_arg_cmp executable = SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, PROT_EXEC);
+    int status = seccomp_rule_add_array(filter, action, SCMP_SYS(mmap), 1, &executable);
+    return status ? status : seccomp_rule_add_array(filter, action, SCMP_SYS(mprotect), 1, &executable);
+}
+
+static int add_network(scmp_filter_ctx filter)
+{
+    static const int families[] = {AF_INET, AF_INET6};
+    int status = add_all(filter, SCMP_ACT_ALLOW, network_calls, ARRAY_SIZE(network_calls));
+    for (size_t i = 0; i < ARRAY_SIZE(families) && status == 0; i++) {
+        const struct scmp_arg_cmp guards[] = {
+            SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i]),
+            SCMP_A1(SCMP_CMP_MASKED_EQ, 0xf, SOCK_STREAM), /* without SOCK_NONBLOCK, SOCK_CLOEXEC */
+        };
+        const struct scmp_arg_cmp datagrams[] = {guards[0], SCMP_A1(SCMP_CMP_MASKED_EQ, 0xf, SOCK_DGRAM)};
+        status = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2, guards);
+        if (status == 0)
+            status = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2, datagrams);
+    }
+    return status ? status : add_executable(filter, SCMP_ACT_ALLOW);
 }
 
 /* Calls that are allowed with certain arguments only, or answer something else than EPERM. */
@@ -118,7 +204,7 @@ bool syscall_filter_supported(void)
     return syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
 }
 
-bool syscall_filter_enter(int link_fd, struct error *e)
+bool syscall_filter_enter(int link_fd, bool network, struct error *e)
 {
     _cleanup_filter_ scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
     if (!filter)
@@ -128,6 +214,8 @@ bool syscall_filter_enter(int link_fd, struct error *e)
         status = add_all(filter, SCMP_ACT_ALLOW, until_closed, ARRAY_SIZE(until_closed));
     if (status == 0)
         status = add_guarded(filter, link_fd);
+    if (status == 0 && network)
+        status = add_network(filter);
     return load(filter, status, e);
 }
 
@@ -136,5 +224,10 @@ bool syscall_filter_close(struct error *e)
     _cleanup_filter_ scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
     if (!filter)
         return error_set(e, ERROR_MEMORY, "out of memory");
-    return load(filter, add_all(filter, SCMP_ACT_ERRNO(EPERM), until_closed, ARRAY_SIZE(until_closed)), e);
+    int status = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
+    if (status == 0)
+        status = add_all(filter, SCMP_ACT_ERRNO(EPERM), until_closed, ARRAY_SIZE(until_closed));
+    if (status == 0)
+        status = add_executable(filter, SCMP_ACT_ERRNO(EPERM));
+    return load(filter, status, e);
 }

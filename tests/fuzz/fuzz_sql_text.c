@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length)
     struct sql_text again = sql_text_scan(text + found.begin, found.end - found.begin);
     assert(again.statements == (found.statements > 0) && again.begin == 0 && again.end == found.end - found.begin);
     sql_text_other_statement(text + found.begin, found.keyword_length);
-    const char *refused = sql_text_refused_function(text, length);
+    const char *refused = sql_text_refused_function(text, length, length % 2);
     assert(!refused || strlen(refused) > 0);
     return 0;
 }

@@ -62,7 +62,7 @@ def test_the_services_are_refused_by_name(tmp_path):
     (tmp_path / "config.env").write_text(SEED)
     done = run(tmp_path)
     assert done.returncode == 2
-    for name in ("GOPIE_DS_JOB_STORE", "GOPIE_DS_OBJECT_STORE", "GOPIE_DS_OLAPDB_DBTYPE"):
+    for name in ("GOPIE_DS_JOB_STORE", "GOPIE_DS_OBJECT_STORE"):
         assert name in done.stderr
     assert "your_motherduck_token" not in done.stderr
 

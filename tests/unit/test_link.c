@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "link/job_spec.h"
+#include "link/worker_spec.h"
 #include "link/message.h"
 #include "link/parts.h"
 
@@ -80,9 +81,7 @@ static void a_job_specification_survives_the_way(void **state)
     (void)state;
     struct error e = {0};
     struct job_spec spec = {
-        .sql = (char *)"SELECT 'ä\x01\n\"'", .source_path = (char *)"/x/y.duckdb", .spill_dir = (char *)"/s",
-        .format = (char *)"csv", .memory_limit = 1ULL << 40, .threads = 4, .uid = 65534, .gid = 65534,
-        .part_count = 3, .part_size = 4 << 20, .sandbox = SANDBOX_BEST_EFFORT,
+        .sql = (char *)"SELECT 'ä\x01\n\"'", .format = (char *)"csv", .part_count = 3, .part_size = 4 << 20,
     };
     int fd = job_spec_seal(&spec, &e);
     assert_true(fd >= 0);
@@ -90,16 +89,44 @@ static void a_job_specification_survives_the_way(void **state)
     struct job_spec got;
     assert_true(job_spec_read(fd, &got, &e));
     assert_string_equal(got.sql, spec.sql);
-    assert_string_equal(got.source_path, spec.source_path);
-    assert_true(got.memory_limit == spec.memory_limit);
-    assert_int_equal(got.uid, 65534);
-    assert_int_equal(got.sandbox, SANDBOX_BEST_EFFORT);
+    assert_string_equal(got.format, "csv");
+    assert_int_equal(got.part_count, 3);
+    assert_true(got.part_size == spec.part_size);
     job_spec_release(&got);
     close(fd);
 
     spec.sql = (char *)"\xFF is not UTF-8";
     assert_int_equal(job_spec_seal(&spec, &e), -1);
     assert_int_equal(e.code, ERROR_INVALID);
+}
+
+static void a_worker_specification_survives_the_way(void **state)
+{
+    (void)state;
+    struct error e = {0};
+    const struct worker_spec spec = {
+        .source = SOURCE_MOTHERDUCK, .database = (char *)"sales", .token = (char *)"the token",
+        .extension_dir = (char *)"/x", .unsigned_extensions = true, .spill_dir = (char *)"/s",
+        .memory_limit = 1ULL << 40, .spill_limit = 7, .threads = 4, .uid = 65534, .gid = 65533,
+        .sandbox = SANDBOX_BEST_EFFORT,
+    };
+    int fd = worker_spec_seal(&spec, &e);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, "x", 1), -1);
+    struct worker_spec got;
+    assert_true(worker_spec_read(fd, &got, &e));
+    assert_int_equal(got.source, SOURCE_MOTHERDUCK);
+    assert_string_equal(got.source_path, "");
+    assert_string_equal(got.database, "sales");
+    assert_string_equal(got.token, "the token");
+    assert_string_equal(got.extension_dir, "/x");
+    assert_string_equal(got.spill_dir, "/s");
+    assert_true(got.unsigned_extensions && got.memory_limit == spec.memory_limit && got.spill_limit == 7);
+    assert_true(got.threads == 4 && got.uid == 65534 && got.gid == 65533 && got.sandbox == SANDBOX_BEST_EFFORT);
+    worker_spec_release(&got);
+    struct job_spec job;
+    assert_false(job_spec_read(fd, &job, &e)); /* it is none */
+    close(fd);
 }
 
 int main(void)
@@ -109,6 +136,7 @@ int main(void)
         cmocka_unit_test(the_last_message_of_a_peer_that_is_gone_arrives),
         cmocka_unit_test(misshapen_messages_are_refused),
         cmocka_unit_test(a_job_specification_survives_the_way),
+        cmocka_unit_test(a_worker_specification_survives_the_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -73,7 +73,7 @@ static void what_yields_no_rows_is_named(void **state)
 
 static void expect_refused(const char *json, const char *name)
 {
-    const char *got = sql_text_refused_function(json, strlen(json));
+    const char *got = sql_text_refused_function(json, strlen(json), false);
     if (name)
         assert_string_equal(got, name);
     else
@@ -89,6 +89,14 @@ static void functions_that_read_files_are_found(void **state)
     expect_refused("{\"function_name\":\"read_tex\"}", NULL);
     expect_refused("{\"function_name\":\"read_text", NULL); /* cut off */
     expect_refused("", NULL);
+}
+
+static void functions_that_show_a_token_are_found_where_there_is_one(void **state)
+{
+    (void)state;
+    static const char json[] = "{\"function_name\":\"lower\",\"x\":{\"function_name\":\"Current_Setting\"}}";
+    assert_null(sql_text_refused_function(json, strlen(json), false));
+    assert_string_equal(sql_text_refused_function(json, strlen(json), true), "current_setting");
 }
 
 static void values_are_quoted_as_by_the_engine(void **state)
@@ -174,6 +182,7 @@ int main(void)
         cmocka_unit_test(text_that_does_not_end_ends_there),
         cmocka_unit_test(what_yields_no_rows_is_named),
         cmocka_unit_test(functions_that_read_files_are_found),
+        cmocka_unit_test(functions_that_show_a_token_are_found_where_there_is_one),
         cmocka_unit_test(values_are_quoted_as_by_the_engine),
         cmocka_unit_test(every_byte_at_every_place_is_seen),
         cmocka_unit_test(rows_become_lines),

@@ -204,6 +204,32 @@ static void an_announcement_that_fails_is_told(void **state)
     taker_release(&t);
 }
 
+/* The secret begins at each byte of the first part; where it ends, that part is not announced. */
+static void a_part_with_the_end_of_a_secret_is_not_announced(void **state)
+{
+    (void)state;
+    static const char secret[] = "a secret of 40 bytes, 0123456789 abcdefg";
+    for (size_t before = 0; before < PART_SIZE; before++) {
+        struct taker t;
+        struct error e = {0};
+        uint8_t digest[SHA256_BYTES];
+        char pad[PART_SIZE];
+        struct secret_patterns *secrets = secret_patterns_new(secret, &e);
+        memset(pad, 'x', sizeof pad);
+        taker_init(&t);
+        taker_start(&t);
+        output_watch(&t.output, secrets);
+        assert_false(output_write(&t.output, pad, before, &e) &&
+                     output_write(&t.output, secret, sizeof secret - 1, &e) &&
+                     output_write(&t.output, pad, sizeof pad, &e) && output_finish(&t.output, digest, &e));
+        assert_int_equal(e.code, ERROR_SECRET);
+        taker_join(&t);
+        assert_int_equal(t.part_count, (before + sizeof secret - 2) / PART_SIZE);
+        taker_release(&t);
+        secret_patterns_free(secrets);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -212,6 +238,7 @@ int main(void)
         cmocka_unit_test(a_writer_that_waits_is_cancelled),
         cmocka_unit_test(only_what_is_away_can_be_freed),
         cmocka_unit_test(an_announcement_that_fails_is_told),
+        cmocka_unit_test(a_part_with_the_end_of_a_secret_is_not_announced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

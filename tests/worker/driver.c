@@ -97,12 +97,8 @@ int main(int argc, char **argv)
     };
     struct play_options o = {
         .worker = "build/downloads-worker",
-        .spec = {.format = (char *)"csv",
-                 .memory_limit = 256ull << 20,
-                 .spill_limit = 4ull << 30,
-                 .threads = 2,
-                 .part_count = 4,
-                 .part_size = 4 << 20},
+        .worker_spec = {.memory_limit = 256ull << 20, .spill_limit = 4ull << 30, .threads = 2},
+        .spec = {.format = (char *)"csv", .part_count = 4, .part_size = 4 << 20},
         .cancel_after = UINT64_MAX,
         .kill_after = UINT64_MAX,
         .deadline_ms = 300000,
@@ -114,7 +110,7 @@ int main(int argc, char **argv)
             o.worker = optarg;
             break;
         case 's':
-            o.spec.source_path = optarg;
+            o.worker_spec.source_path = optarg;
             break;
         case 'q':
             o.spec.sql = optarg;
@@ -126,13 +122,13 @@ int main(int argc, char **argv)
             out = fopen(optarg, "wb");
             break;
         case 'm':
-            o.spec.memory_limit = parse_size(optarg);
+            o.worker_spec.memory_limit = parse_size(optarg);
             break;
         case 'S':
-            o.spec.spill_limit = parse_size(optarg);
+            o.worker_spec.spill_limit = parse_size(optarg);
             break;
         case 't':
-            o.spec.threads = (uint32_t)parse_size(optarg);
+            o.worker_spec.threads = (uint32_t)parse_size(optarg);
             break;
         case 'p':
             o.spec.part_count = (uint32_t)parse_size(optarg);
@@ -141,19 +137,19 @@ int main(int argc, char **argv)
             o.spec.part_size = parse_size(optarg);
             break;
         case 'u':
-            o.spec.uid = (uint32_t)parse_size(optarg);
+            o.worker_spec.uid = (uint32_t)parse_size(optarg);
             break;
         case 'g':
-            o.spec.gid = (uint32_t)parse_size(optarg);
+            o.worker_spec.gid = (uint32_t)parse_size(optarg);
             break;
         case 'F':
             o.spec.format = optarg;
             break;
         case 'b':
-            o.spec.sandbox = parse_mode(optarg);
+            o.worker_spec.sandbox = parse_mode(optarg);
             break;
         case 'W':
-            o.spec.source_wait_ms = parse_size(optarg);
+            o.worker_spec.source_wait_ms = parse_size(optarg);
             break;
         case 'c':
             o.cancel_after = parse_size(optarg);
@@ -172,7 +168,7 @@ int main(int argc, char **argv)
             return 2;
         }
     }
-    if (!o.spec.source_path || !o.spec.sql) {
+    if (!o.worker_spec.source_path || !o.spec.sql) {
         fputs(usage, stderr);
         return 2;
     }

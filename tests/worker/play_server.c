@@ -26,7 +26,7 @@ struct play {
     struct sha256 *hash;
     int link;
     pid_t pid;
-    bool streaming, ended;
+    bool started, streaming, ended;
     size_t last_length; /* of the newest part; it must be full if another follows */
     uint64_t told_rows, told_bytes;
     int64_t cancelled_at;
@@ -100,7 +100,7 @@ static void look_at_threads(struct play *p)
         boxed = boxed && status_field(text, "\nNoNewPrivs:", 10) == 1 &&
                 status_field(text, "\nSeccomp:", 10) == 2 && status_field(text, "\nCapEff:", 16) == 0 &&
                 status_field(text, "\nCapPrm:", 16) == 0 &&
-                (p->o->spec.uid == 0 || status_field(text, "\nUid:", 10) == p->o->spec.uid);
+                (p->o->worker_spec.uid == 0 || status_field(text, "\nUid:", 10) == p->o->worker_spec.uid);
     }
     if (threads == 0)
         return;
@@ -192,11 +192,29 @@ static void on_end(struct play *p, const struct link_message *m)
         broke(p, "DONE tells another digest than that of the parts");
 }
 
+static void hand_over_job(struct play *p)
+{
+    struct error e;
+    _cleanup_close_ int spec_fd = job_spec_seal(&p->o->spec, &e);
+    const int fds[] = {spec_fd, p->parts->fd};
+    if (spec_fd < 0)
+        return broke(p, "%s", e.message);
+    p->started = true;
+    if (!send_to(p, &(struct link_message){.type = LINK_START}, fds, 2))
+        broke(p, "it did not take START");
+}
+
 static void on_message(struct play *p, const struct link_message *m)
 {
     if (p->ended)
         return broke(p, "a message of type %u after the end", m->type);
+    if (!p->started && m->type != LINK_READY && m->type != LINK_FAILED)
+        return broke(p, "a message of type %u before READY", m->type);
     switch (m->type) {
+    case LINK_READY:
+        if (p->started)
+            return broke(p, "READY twice");
+        return hand_over_job(p);
     case LINK_STREAMING:
         if (p->streaming)
             broke(p, "STREAMING twice");
@@ -256,14 +274,13 @@ static uint32_t remove_directory(const char *path)
     return count;
 }
 
-static bool hand_over_job(struct play *p, const struct job_spec *spec, struct error *e)
+static bool hand_over_source(struct play *p, const struct worker_spec *spec, struct error *e)
 {
-    _cleanup_close_ int spec_fd = job_spec_seal(spec, e);
+    _cleanup_close_ int spec_fd = worker_spec_seal(spec, e);
     if (spec_fd < 0)
         return false;
-    const int fds[] = {spec_fd, p->parts->fd};
-    if (!send_to(p, &(struct link_message){.type = LINK_START}, fds, 2))
-        return error_set(e, ERROR_INTERNAL, "the worker did not take START");
+    if (!send_to(p, &(struct link_message){.type = LINK_OPEN}, &spec_fd, 1))
+        return error_set(e, ERROR_INTERNAL, "the worker did not take OPEN");
     return true;
 }
 
@@ -289,9 +306,9 @@ bool play_server(const struct play_options *o, struct play_result *ret, struct e
     char spill[] = "/tmp/worker-spill.XXXXXX";
     *ret = (struct play_result){.percent = -1, .cancel_ms = -1};
     struct play p = {.o = o, .r = ret, .link = -1, .cancelled_at = -1, .hash = sha256_new()};
-    struct job_spec spec = o->spec;
+    struct worker_spec spec = o->worker_spec;
     spec.spill_dir = spill;
-    p.parts = parts_new(spec.part_count, spec.part_size, e);
+    p.parts = parts_new(o->spec.part_count, o->spec.part_size, e);
     if (!p.parts || !p.hash || !mkdtemp(spill))
         return error_set(e, ERROR_INTERNAL, "no parts, no hash or no directory");
     if (spec.uid && chown(spill, spec.uid, spec.gid) < 0)
@@ -299,7 +316,7 @@ bool play_server(const struct play_options *o, struct play_result *ret, struct e
     int64_t started = clock_monotonic_ms();
     bool ok = start_worker(&p, e);
     if (ok) {
-        ok = hand_over_job(&p, &spec, e);
+        ok = hand_over_source(&p, &spec, e);
         if (ok) {
             cancel_if_due(&p);
             serve(&p);

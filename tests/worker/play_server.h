@@ -8,10 +8,12 @@
 
 #include "base/digest.h"
 #include "link/job_spec.h"
+#include "link/worker_spec.h"
 
 struct play_options {
     const char *worker;    /* the program */
-    struct job_spec spec;  /* spill_dir is made by play_server() */
+    struct worker_spec worker_spec; /* spill_dir is made by play_server() */
+    struct job_spec spec;
     uint64_t cancel_after; /* bytes of parts after which CANCEL is sent; UINT64_MAX: never. 0: with START */
     uint64_t kill_after;   /* the same for SIGKILL */
     uint32_t slow_ms;      /* each buffer is kept this long */
