@@ -194,6 +194,8 @@ static void on_end(struct play *p, const struct link_message *m)
 
 static void hand_over_job(struct play *p)
 {
+    if (p->cancelled_at >= 0) /* as the server does: a worker that is to stop gets no job, and may be gone */
+        return;
     struct error e;
     _cleanup_close_ int spec_fd = job_spec_seal(&p->o->spec, &e);
     const int fds[] = {spec_fd, p->parts->fd};
