@@ -61,6 +61,7 @@ static const struct variable variables[] = {
     {"S3_SSE_KMS_KEY_ID", TEXT, AT(s3_sse_kms_key_id), NULL, .meaning = "key of S3_SSE=aws:kms; default: the store's own"},
     {"S3_SIGN_PAYLOAD", CHOICE, AT(s3_sign_payload), "auto", .choices = sign_payloads, .meaning = "signs a hash of the bytes too; auto: for http, not for https"},
     {"S3_PART_SIZE", SIZE, AT(s3_part_size), "16MiB", 5 * MIB, 512 * MIB, .meaning = "size of a part of an upload; a job's buffers are four of them"},
+    {"S3_GROW_AFTER", NUMBER, AT(s3_grow_after), "5000", 1, 9999, .meaning = "after so many parts of a file they are 16 times larger, 256 MiB at most: S3 takes 10,000"},
     {"S3_EQUAL_PARTS", BOOLEAN, AT(s3_equal_parts), "false", .meaning = "for stores that insist on parts of one size: a file of more than 10,000 parts fails instead of growing its parts"},
     {"S3_TIMEOUT", DURATION, AT(s3_timeout), "5m", SECOND, 3600 * SECOND, .meaning = "how long a request to the store is tried again before its job fails"},
     {"S3_URL_EXPIRY", DURATION, AT(s3_url_expiry), "24h", SECOND, 7 * DAY, .meaning = "how long a link lives"},

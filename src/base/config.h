@@ -24,6 +24,7 @@ struct config {
     char *server_host; /* "": decided by main.c */
     uint64_t server_port;
     char *s3_access_key, *s3_secret_key, *s3_region, *s3_endpoint, *s3_bucket;
+    uint64_t s3_grow_after; /* parts */
     char *s3_session_token, *s3_ca_file, *s3_public_endpoint, *s3_sse_kms_key_id;
     bool s3_ssl, s3_equal_parts;
     uint64_t s3_addressing;   /* enum s3_addressing */

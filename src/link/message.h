@@ -7,6 +7,8 @@
  *   server -> worker   OPEN     descriptor: what the worker is to be, and its source (worker_spec.h)
  *                      START    descriptors: the job's specification (job_spec.h) and the part buffers (parts.h). After READY
  *                      FREE     buffer: may be filled again
+ *                      BUFFERS  descriptor: larger part buffers, `buffer` of them with `length` bytes each. They are
+ *                               numbered behind the first, which are used no more once they are full or free
  *                      CANCEL   stop the engine; answered by FAILED or by the process's end
  *   worker -> server   READY    the box is shut and the source open: a job may come, at any time
  *                     STREAMING the first rows are there
@@ -32,6 +34,7 @@ enum link_type {
     LINK_OPEN = 1,
     LINK_START,
     LINK_FREE,
+    LINK_BUFFERS,
     LINK_CANCEL,
     LINK_READY,
     LINK_STREAMING,
@@ -43,8 +46,8 @@ enum link_type {
 
 struct link_message {
     uint32_t type;   /* enum link_type */
-    uint32_t buffer; /* PART, FREE: index of a part buffer */
-    uint64_t length; /* PART: bytes in it, 1 to the buffer's size */
+    uint32_t buffer; /* PART, FREE: index of a part buffer; BUFFERS: how many */
+    uint64_t length; /* PART: bytes in it, 1 to the buffer's size; BUFFERS: bytes of each */
     uint64_t rows;   /* PROGRESS, DONE: rows encoded so far */
     uint64_t bytes;  /* PROGRESS, DONE: bytes encoded so far */
     double percent;  /* PROGRESS: 0 to 100 from the engine, negative where it cannot tell */

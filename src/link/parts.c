@@ -60,3 +60,14 @@ void parts_free(struct parts *p)
     parts_close_fd(p);
     free(p);
 }
+
+const struct parts *part_buffers_find(const struct part_buffers *b, uint32_t index, uint32_t *ret_place)
+{
+    const struct parts *p = b->first;
+    if (index >= p->count && b->grown) {
+        index -= p->count;
+        p = b->grown;
+    }
+    *ret_place = index;
+    return index < p->count ? p : NULL;
+}

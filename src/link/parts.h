@@ -29,6 +29,14 @@ struct parts *parts_map(int fd, uint32_t count, size_t size, struct error *e);
 void parts_close_fd(struct parts *p);
 void parts_free(struct parts *p);
 
+/* The buffers of a job: the first, and later perhaps larger ones, numbered behind them. */
+struct part_buffers {
+    struct parts *first, *grown; /* `grown` may be NULL */
+};
+
+/* The set in which the buffer of that number lies, and its place there. NULL: there is no such buffer. */
+const struct parts *part_buffers_find(const struct part_buffers *b, uint32_t index, uint32_t *ret_place);
+
 static inline uint8_t *parts_buffer(const struct parts *p, uint32_t index)
 {
     return p->base + (size_t)index * p->size;

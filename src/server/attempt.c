@@ -14,6 +14,7 @@
 #define STOP_GRACE_MS 700 /* from the interrupt to the kill: together under a second */
 #define EXIT_GRACE_MS 2000 /* from a worker's last message to the kill */
 #define SPILL_CHECK_MS 2000
+#define GROWN_BUFFERS 2 /* each is large: one is filled while the other is on its way */
 
 /* In OPENING the worker opens its source and has no job yet. */
 enum phase { OPENING, RUNNING, FINISHING, SUCCEEDED, FAILING };
@@ -37,7 +38,8 @@ struct attempt {
 
     struct worker_process *worker; /* NULL: ended */
     struct object_upload *upload;  /* NULL: not begun, or over */
-    struct parts *parts;
+    struct part_buffers buffers;
+    uint32_t part_count; /* that have come */
     uint64_t held;      /* a bit per buffer that is ours */
     bool short_part;    /* the last part has come */
     bool streaming;
@@ -58,7 +60,8 @@ static void free_attempt(struct attempt *a)
     for (size_t i = 0; i < ARRAY_SIZE(timers); i++)
         if (timers[i])
             event_free(timers[i]);
-    parts_free(a->parts);
+    parts_free(a->buffers.first);
+    parts_free(a->buffers.grown);
     cleanup_close(&a->spec_fd);
     free(a->key);
     free(a->spill_dir);
@@ -172,20 +175,36 @@ static bool begin_upload(struct attempt *a)
     return a->upload != NULL;
 }
 
+/* The store wants larger parts from here on: a file has 10,000 at most. */
+static void grow_buffers(struct attempt *a)
+{
+    struct error e;
+    a->buffers.grown = parts_new(GROWN_BUFFERS, a->env->objects->grown_part_size, &e);
+    if (!a->buffers.grown) {
+        log_job(LOG_LEVEL_WARN, a->id, "parts stay small: %s", e.message);
+        return;
+    }
+    worker_process_grow(a->worker, a->buffers.grown);
+    parts_close_fd(a->buffers.grown);
+}
+
 static void on_part(struct attempt *a, const struct link_message *m)
 {
-    if (m->buffer >= a->parts->count || a->held >> m->buffer & 1)
+    uint32_t place;
+    const struct parts *parts = part_buffers_find(&a->buffers, m->buffer, &place);
+    if (!parts || a->held >> m->buffer & 1)
         refuse(a, "a part in a buffer that is not its own");
-    else if (m->length == 0 || m->length > a->parts->size)
+    else if (m->length == 0 || m->length > parts->size)
         refuse(a, "a part of impossible length");
     else if (a->short_part)
         refuse(a, "a part behind the last one");
     else if (begin_upload(a)) {
-        a->short_part = m->length < a->parts->size;
+        a->short_part = m->length < parts->size;
         a->held |= UINT64_C(1) << m->buffer;
         a->bytes += m->length;
-        a->env->objects->api->part(a->upload, m->buffer, parts_buffer(a->parts, m->buffer), m->length,
-                                  m->digest);
+        a->env->objects->api->part(a->upload, m->buffer, parts_buffer(parts, place), m->length, m->digest);
+        if (++a->part_count == a->env->objects->grow_at)
+            grow_buffers(a);
     }
 }
 
@@ -218,9 +237,9 @@ static void begin(struct attempt *a)
 {
     event_del(a->open_timer);
     a->phase = RUNNING;
-    worker_process_begin(a->worker, a->spec_fd, a->parts->fd);
+    worker_process_begin(a->worker, a->spec_fd, a->buffers.first->fd);
     close(TAKE_FD(a->spec_fd));
-    parts_close_fd(a->parts);
+    parts_close_fd(a->buffers.first);
 }
 
 static void on_message(void *context, const struct link_message *m)
@@ -390,8 +409,8 @@ static bool describe_job(struct attempt *a, const struct job *job, struct error 
     spec.part_count = a->env->objects->parts_a_job;
     spec.part_size = a->env->objects->part_size;
     spec.hash_parts = a->env->objects->sign_parts;
-    a->parts = parts_new(spec.part_count, spec.part_size, e);
-    if (!a->parts)
+    a->buffers.first = parts_new(spec.part_count, spec.part_size, e);
+    if (!a->buffers.first)
         return false;
     a->spec_fd = job_spec_seal(&spec, e);
     return a->spec_fd >= 0;

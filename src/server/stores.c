@@ -85,6 +85,7 @@ static struct object_store *open_s3(const struct config *c, struct mailbox *done
         .kms_key_id = c->s3_sse_kms_key_id,
         .sign_payload = (enum s3_sign_payload)c->s3_sign_payload,
         .part_size = c->s3_part_size,
+        .grow_at = (uint32_t)c->s3_grow_after,
         .equal_parts = c->s3_equal_parts,
         .timeout_ms = (int64_t)c->s3_timeout,
         .done = done,

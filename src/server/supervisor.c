@@ -66,6 +66,15 @@ void worker_process_send(struct worker_process *w, enum link_type type, uint32_t
         worker_process_kill(w);
 }
 
+void worker_process_grow(struct worker_process *w, const struct parts *grown)
+{
+    struct link_message m = {.type = LINK_BUFFERS, .buffer = grown->count, .length = grown->size};
+    struct error e;
+    enum link_result result = link_send(w->socket, &m, &grown->fd, 1, &e);
+    if (result == LINK_AGAIN || result == LINK_BROKEN)
+        worker_process_kill(w);
+}
+
 void worker_process_begin(struct worker_process *w, int spec_fd, int parts_fd)
 {
     struct link_message start = {.type = LINK_START};

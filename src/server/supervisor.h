@@ -9,6 +9,7 @@
 
 #include "base/secret_scan.h"
 #include "link/message.h"
+#include "link/parts.h"
 
 struct worker_process;
 
@@ -42,6 +43,9 @@ void worker_process_begin(struct worker_process *w, int spec_fd, int parts_fd);
 
 /* FREE or CANCEL. A worker that does not take its messages is killed. */
 void worker_process_send(struct worker_process *w, enum link_type type, uint32_t buffer);
+
+/* BUFFERS; the descriptor stays the caller's. A worker that does not take it is killed. */
+void worker_process_grow(struct worker_process *w, const struct parts *grown);
 
 /* SIGKILL; `exited` follows. */
 void worker_process_kill(struct worker_process *w);

@@ -73,15 +73,28 @@ static bool send_part(void *context, uint32_t index, size_t length, const uint8_
 
 /* --- the control thread --- */
 
+/* The mapping stays until the process ends. */
+static void grow(struct job *j, const struct link_message *m, int fd)
+{
+    struct error e;
+    struct parts *grown = fd < 0 ? NULL : parts_map(fd, m->buffer, m->length, &e);
+    if (!grown || !output_grow(&j->output, grown))
+        abandon();
+    parts_close_fd(grown);
+}
+
 static void take_order(struct job *j)
 {
     struct link_message m;
     struct error e;
-    if (link_receive(LINK_WORKER_FD, &m, NULL, &e) != LINK_OK)
+    int fds[LINK_MAX_FDS];
+    if (link_receive(LINK_WORKER_FD, &m, fds, &e) != LINK_OK)
         abandon();
     if (m.type == LINK_CANCEL) {
         atomic_store(&j->cancelled, true);
         output_cancel(&j->output);
+    } else if (m.type == LINK_BUFFERS) {
+        grow(j, &m, fds[0]);
     } else if (m.type != LINK_FREE || !output_free_buffer(&j->output, m.buffer)) {
         abandon();
     }

@@ -7,13 +7,14 @@
 #define NO_BUFFER UINT32_MAX
 
 struct output_state {
-    const struct parts *parts;
+    struct part_buffers buffers; /* `grown` is set under the lock, before the first of them is free */
     output_send_fn send;
     void *context;
     struct sha256 *hash;
     bool hash_parts;
     struct secret_scan scan;
     uint32_t current;   /* the buffer being filled, or NO_BUFFER */
+    uint8_t *data;      /* its bytes */
     uint64_t announced; /* bytes of all parts sent */
 
     struct {
@@ -21,11 +22,12 @@ struct output_state {
         pthread_cond_t changed; /* a buffer became free, or cancelled */
         uint64_t free;          /* a bit per buffer that neither side uses; PARTS_MAX_BUFFERS is 64 */
         uint64_t away;          /* a bit per buffer that the server has */
+        uint64_t usable;        /* a bit per buffer that may be filled (again) */
         bool cancelled;
     } synced;
 };
 
-bool output_init(struct output *o, const struct parts *parts, bool hash_parts, output_send_fn send,
+bool output_init(struct output *o, struct parts *parts, bool hash_parts, output_send_fn send,
                  void *context, struct error *e)
 {
     struct output_state *s = calloc(1, sizeof *s);
@@ -35,7 +37,7 @@ bool output_init(struct output *o, const struct parts *parts, bool hash_parts, o
         sha256_free(hash);
         return error_set(e, ERROR_MEMORY, "out of memory");
     }
-    s->parts = parts;
+    s->buffers.first = parts;
     s->send = send;
     s->context = context;
     s->hash = hash;
@@ -43,7 +45,7 @@ bool output_init(struct output *o, const struct parts *parts, bool hash_parts, o
     s->current = NO_BUFFER;
     pthread_mutex_init(&s->synced.lock, NULL);
     pthread_cond_init(&s->synced.changed, NULL);
-    s->synced.free = UINT64_MAX >> (64 - parts->count);
+    s->synced.free = s->synced.usable = UINT64_MAX >> (64 - parts->count);
     *o = (struct output){.state = s};
     return true;
 }
@@ -67,9 +69,7 @@ void output_watch(struct output *o, const struct secret_patterns *secrets)
 
 static size_t filled(const struct output *o)
 {
-    return o->state->current == NO_BUFFER
-               ? 0
-               : (size_t)(o->at - parts_buffer(o->state->parts, o->state->current));
+    return o->state->current == NO_BUFFER ? 0 : (size_t)(o->at - o->state->data);
 }
 
 /* Announces the current buffer; it is the server's from then on. */
@@ -78,7 +78,7 @@ static bool hand_over(struct output *o, struct error *e)
     struct output_state *s = o->state;
     size_t length = filled(o);
     uint32_t index = s->current;
-    const uint8_t *data = parts_buffer(s->parts, index);
+    const uint8_t *data = s->data;
     uint8_t digest[SHA256_BYTES];
     if (secret_scan_feed(&s->scan, data, length))
         return error_set(e, ERROR_SECRET, "the result contains the access token of the data source");
@@ -104,15 +104,19 @@ static bool take_buffer(struct output *o, struct error *e)
     while (!s->synced.free && !s->synced.cancelled)
         pthread_cond_wait(&s->synced.changed, &s->synced.lock);
     bool cancelled = s->synced.cancelled;
+    const struct parts *parts = NULL;
+    uint32_t place = 0;
     if (!cancelled) {
         s->current = (uint32_t)__builtin_ctzll(s->synced.free);
         s->synced.free &= ~(1ull << s->current);
+        parts = part_buffers_find(&s->buffers, s->current, &place);
     }
     pthread_mutex_unlock(&s->synced.lock);
     if (cancelled)
         return error_set(e, ERROR_CANCELLED, "the download was cancelled");
-    o->at = parts_buffer(s->parts, s->current);
-    o->end = o->at + s->parts->size;
+    s->data = parts_buffer(parts, place);
+    o->at = s->data;
+    o->end = o->at + parts->size;
     return true;
 }
 
@@ -153,18 +157,33 @@ uint64_t output_bytes(const struct output *o)
 bool output_free_buffer(struct output *o, uint32_t index)
 {
     struct output_state *s = o->state;
-    if (index >= s->parts->count)
+    if (index >= PARTS_MAX_BUFFERS)
         return false;
     uint64_t bit = 1ull << index;
     pthread_mutex_lock(&s->synced.lock);
     bool was_away = s->synced.away & bit;
     if (was_away) {
         s->synced.away &= ~bit;
-        s->synced.free |= bit;
+        s->synced.free |= bit & s->synced.usable;
         pthread_cond_signal(&s->synced.changed);
     }
     pthread_mutex_unlock(&s->synced.lock);
     return was_away;
+}
+
+bool output_grow(struct output *o, struct parts *grown)
+{
+    struct output_state *s = o->state;
+    uint32_t first = s->buffers.first->count;
+    if (s->buffers.grown || first + grown->count > PARTS_MAX_BUFFERS)
+        return false;
+    pthread_mutex_lock(&s->synced.lock);
+    s->buffers.grown = grown;
+    s->synced.usable = (UINT64_MAX >> (64 - grown->count)) << first;
+    s->synced.free = s->synced.usable;
+    pthread_cond_signal(&s->synced.changed);
+    pthread_mutex_unlock(&s->synced.lock);
+    return true;
 }
 
 void output_cancel(struct output *o)

@@ -32,7 +32,7 @@ struct output {
 };
 
 /* All buffers of `parts`, which must outlive the output, are free at first. false: out of memory. */
-MUST_CHECK bool output_init(struct output *o, const struct parts *parts, bool hash_parts, output_send_fn send,
+MUST_CHECK bool output_init(struct output *o, struct parts *parts, bool hash_parts, output_send_fn send,
                             void *context, struct error *e);
 void output_release(struct output *o);
 
@@ -82,6 +82,10 @@ uint64_t output_bytes(const struct output *o);
 
 /* Control thread: the server is done with buffer `index`. false: it did not have it. */
 MUST_CHECK bool output_free_buffer(struct output *o, uint32_t index);
+
+/* Control thread: from now on these buffers are filled, numbered behind the first; the one that is being filled is
+ * filled to its end. They must outlive the output. false: there are such buffers already, or they are too many. */
+MUST_CHECK bool output_grow(struct output *o, struct parts *grown);
 
 /* Control thread: the job thread's next need of a buffer fails, and so does one that waits already. */
 void output_cancel(struct output *o);

@@ -114,3 +114,13 @@ def test_behind_a_transaction_pooler(place):
         assert list(stream.events())[-1].type == "error"
         assert len(server.get("/downloads?limit=100")) == 21
         assert server.stop() == 0
+
+
+def test_parts_grow(place):
+    server = place.start(S3_GROW_AFTER=2)
+    sql = "SELECT i, repeat('x', 50) AS pad FROM range(3500000) r(i)"  # 200 MB: two parts of 5 MiB, then of 80 MiB
+    last = server.run(sql)
+    key = f"acme/{last.data['download_id']}.csv"
+    assert place.sha256(key) == last.data["sha256"] == place.copy_sha256(sql)
+    parts = int(place.s3.head_object(Bucket=place.bucket, Key=key)["ETag"].strip('"').rsplit("-", 1)[1])
+    assert 4 <= parts <= 9  # the worker may have filled its four small buffers before it got larger ones; else it would be 41

@@ -204,6 +204,59 @@ static void an_announcement_that_fails_is_told(void **state)
     taker_release(&t);
 }
 
+struct record {
+    struct announced parts[8];
+    size_t count;
+};
+
+static bool record_part(void *context, uint32_t index, size_t length, const uint8_t *sha256, struct error *e)
+{
+    struct record *r = context;
+    (void)e;
+    assert_null(sha256);
+    r->parts[r->count++] = (struct announced){index, length};
+    return true;
+}
+
+/* The buffer that is being filled is filled to its end, then only the larger ones are. */
+static void larger_buffers_follow_the_first(void **state)
+{
+    (void)state;
+    struct error e = {0};
+    struct record r = {0};
+    struct output o;
+    uint8_t digest[SHA256_BYTES];
+    struct parts *first = parts_new(PART_COUNT, PART_SIZE, &e), *grown = parts_new(2, 4 * PART_SIZE, &e);
+    assert_true(first && grown);
+    assert_true(output_init(&o, first, false, record_part, &r, &e));
+    char data[10 * PART_SIZE];
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (char)i;
+    assert_true(output_write(&o, data, PART_SIZE + 1, &e)); /* one is away, one is being filled */
+    assert_true(output_grow(&o, grown));
+    assert_false(output_grow(&o, grown));
+    assert_true(output_free_buffer(&o, 0)); /* is used no more */
+    assert_true(output_write(&o, data + PART_SIZE + 1, 9 * PART_SIZE - 1, &e));
+    assert_true(output_free_buffer(&o, PART_COUNT));
+    assert_false(output_free_buffer(&o, PART_COUNT)); /* twice */
+    assert_true(output_write(&o, data, 1, &e));
+    assert_true(output_finish(&o, digest, &e));
+    const struct announced expected[] = {{0, PART_SIZE},
+                                         {1, PART_SIZE},
+                                         {PART_COUNT, 4 * PART_SIZE},
+                                         {PART_COUNT + 1, 4 * PART_SIZE},
+                                         {PART_COUNT, 1}};
+    assert_int_equal(r.count, ARRAY_SIZE(expected));
+    for (size_t i = 0; i < r.count; i++) {
+        assert_int_equal(r.parts[i].index, expected[i].index);
+        assert_int_equal(r.parts[i].length, expected[i].length);
+    }
+    assert_memory_equal(grown->base + 1, data + 2 * PART_SIZE + 1, 8 * PART_SIZE - 1);
+    output_release(&o);
+    parts_free(first);
+    parts_free(grown);
+}
+
 /* The secret begins at each byte of the first part; where it ends, that part is not announced. */
 static void a_part_with_the_end_of_a_secret_is_not_announced(void **state)
 {
@@ -238,6 +291,7 @@ int main(void)
         cmocka_unit_test(a_writer_that_waits_is_cancelled),
         cmocka_unit_test(only_what_is_away_can_be_freed),
         cmocka_unit_test(an_announcement_that_fails_is_told),
+        cmocka_unit_test(larger_buffers_follow_the_first),
         cmocka_unit_test(a_part_with_the_end_of_a_secret_is_not_announced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
