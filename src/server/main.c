@@ -7,6 +7,7 @@
 
 #include "base/config.h"
 #include "cli/get.h"
+#include "server/check_config.h"
 #include "server/serve.h"
 
 static const char usage[] =
@@ -37,7 +38,7 @@ static int run_serve(bool check_only)
     buf_init(&problems, 256 * 1024);
     int status = 2;
     if (settings_load(&settings, &problems)) {
-        status = check_only ? serve_check(&settings) : serve(&settings);
+        status = check_only ? check_config(&settings) : serve(&settings);
         settings_release(&settings);
     } else {
         fprintf(stderr, "downloads-server: the configuration cannot be used:\n%s", problems.data ? problems.data : "");

@@ -7,7 +7,4 @@
 /* Until a signal ends it. The program's exit status. */
 int serve(const struct settings *s);
 
-/* `serve --check-config`: says of each dependency whether it answers. The program's exit status. */
-int serve_check(const struct settings *s);
-
 #endif

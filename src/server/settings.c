@@ -192,6 +192,24 @@ bool settings_load(struct settings *ret, struct buf *problems)
     return true;
 }
 
+void settings_describe_worker(const struct settings *set, struct worker_spec *ret)
+{
+    const struct config *c = &set->config;
+    *ret = (struct worker_spec){.source = (enum source_kind)c->source,
+                                .source_path = c->duckdb_path,
+                                .source_wait_ms = c->source_wait,
+                                .database = c->motherduck_db_name,
+                                .token = c->source == SOURCE_MOTHERDUCK ? c->motherduck_token : NULL,
+                                .extension_dir = set->extension_dir,
+                                .unsigned_extensions = c->duckdb_unsigned_extensions,
+                                .memory_limit = set->worker_memory,
+                                .spill_limit = c->spill_limit,
+                                .threads = set->worker_threads,
+                                .uid = set->worker_uid,
+                                .gid = set->worker_gid,
+                                .sandbox = set->sandbox};
+}
+
 void settings_release(struct settings *s)
 {
     config_release(&s->config);

@@ -25,4 +25,7 @@ struct settings {
 MUST_CHECK bool settings_load(struct settings *ret, struct buf *problems);
 void settings_release(struct settings *s);
 
+/* What every worker is to be, all but its spill_dir. Texts stay the settings'. */
+void settings_describe_worker(const struct settings *s, struct worker_spec *ret);
+
 #endif

@@ -7,7 +7,7 @@ import pytest
 
 from service import ROOT, SERVER
 
-# The seed's file, whose services this version does not have.
+# The seed's file.
 SEED = """# Server Configuration
 GOPIE_DS_SERVER_HOST=localhost
 GOPIE_DS_SERVER_PORT=8000
@@ -58,13 +58,14 @@ def test_all_problems_are_told_at_once(tmp_path):
         assert was in line and allowed in line
 
 
-def test_the_services_are_refused_by_name(tmp_path):
-    (tmp_path / "config.env").write_text(SEED)
-    done = run(tmp_path)
-    assert done.returncode == 2
-    for name in ("GOPIE_DS_JOB_STORE", "GOPIE_DS_OBJECT_STORE"):
-        assert name in done.stderr
-    assert "your_motherduck_token" not in done.stderr
+def test_the_seeds_file_is_a_configuration(tmp_path):
+    """Its services are not there; each is named with what is wrong."""
+    (tmp_path / "config.env").write_text(SEED.replace("=5432", "=1").replace(":9000", ":1"))
+    done = run(tmp_path, "serve", "--check-config")
+    assert done.returncode == 1, done.stderr
+    for what in ("job store", "files", "extension"):
+        assert f"{what:<12} FAILED" in done.stdout, done.stdout
+    assert "your_motherduck_token" not in done.stdout + done.stderr
 
 
 def test_what_a_chosen_service_misses_is_told(tmp_path):
