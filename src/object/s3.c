@@ -162,9 +162,10 @@ static void on_probe_swept(void *context, const struct error *e_or_null)
 /* What went wrong, for whoever starts the server. */
 static bool explain_check(const struct s3 *s3, const struct s3_call *c, struct error *e)
 {
-    if (c->untrusted || !c->passing)
-        return error_set(e, ERROR_CONFIG, "bucket \"%s\" at %s: %s", s3->site.bucket, s3->endpoint_text,
-                         c->error.message);
+    const char *separator = c->detail[0] ? ": " : "";
+    if (!c->passing)
+        return error_set(e, ERROR_CONFIG, "bucket \"%s\" at %s: %s%s%s", s3->site.bucket, s3->endpoint_text,
+                         c->error.message, separator, c->detail);
     return error_set(e, ERROR_UNAVAILABLE, "bucket \"%s\" at %s: %s: check that it runs there, and GOPIE_DS_S3_ENDPOINT",
                      s3->site.bucket, s3->endpoint_text, c->error.message);
 }
@@ -252,7 +253,8 @@ static void s3_close(struct object_store *s)
 {
     struct s3 *s3 = s3_of(s);
     int64_t end_at = clock_monotonic_ms() + CLOSE_MS;
-    s3_sweeps_stop(s3, CLOSE_MS);
+    for (struct s3_sweep *w = s3->sweeps; w; w = s3_sweep_next(w))
+        s3_sweep_stop(w, CLOSE_MS);
     s3_uploads_drop(s3, CLOSE_MS);
     for (int64_t left; (s3->uploads || s3->sweeps) && (left = end_at - clock_monotonic_ms()) > 0;)
         transfer_wait(s3->transfer, left);

@@ -44,10 +44,12 @@ struct s3_sweep_options {
     void *context;
 };
 
-/* False: out of memory, `done` is not called. Else it is, later. */
-MUST_CHECK bool s3_sweep_start(struct s3 *s3, const struct s3_sweep_options *o);
+/* NULL: out of memory, `done` is not called. Else it is, later, and the sweep is freed when it returns. */
+MUST_CHECK struct s3_sweep *s3_sweep_start(struct s3 *s3, const struct s3_sweep_options *o);
 
-/* Gives all up in `in_ms`. */
-void s3_sweeps_stop(struct s3 *s3, int64_t in_ms);
+/* Gives it up in `in_ms` at the latest; `done` still comes, later. */
+void s3_sweep_stop(struct s3_sweep *w, int64_t in_ms);
+
+struct s3_sweep *s3_sweep_next(struct s3_sweep *w); /* in s3->sweeps */
 
 #endif

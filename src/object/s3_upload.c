@@ -67,7 +67,7 @@ struct object_upload {
     struct sending *sending; /* parts under way */
     uint32_t sending_count;
     struct s3_call *call; /* any other request under way */
-    bool sweeping;
+    struct s3_sweep *sweep;
 
     bool create_unclear;   /* an upload without a name may be open for our key */
     bool object_possible;  /* the store may have an object under our key */
@@ -257,7 +257,7 @@ static void on_tidied(void *context, const struct error *e_or_null)
 {
     (void)e_or_null; /* the object stands; a stray upload is the bucket's to expire */
     struct object_upload *u = context;
-    u->sweeping = false;
+    u->sweep = NULL;
     if (u->ending)
         advance(u);
     else
@@ -294,10 +294,9 @@ static void on_look(struct s3_call *c)
                                                 .done = on_tidied,
                                                 .context = u};
         u->phase = TIDYING;
-        if (s3_sweep_start(u->s3, &strays)) {
-            u->sweeping = true;
+        u->sweep = s3_sweep_start(u->s3, &strays);
+        if (u->sweep)
             return;
-        }
     }
     on_finished(u);
 }
@@ -485,6 +484,7 @@ static void complete(struct object_upload *u)
     c->body = u->complete.data;
     c->body_len = u->complete.len;
     c->may_hide_error = true;
+    c->patience = 4; /* putting many parts together takes a while */
     u->object_possible = true;
     submit(u, COMPLETING, c);
 }
@@ -495,7 +495,7 @@ static void on_swept(void *context, const struct error *e_or_null)
 {
     (void)e_or_null; /* what is left is the later cleaning's */
     struct object_upload *u = context;
-    u->sweeping = false;
+    u->sweep = NULL;
     u->swept = true;
     advance(u);
 }
@@ -513,13 +513,15 @@ static bool sweep(struct object_upload *u)
     bool needed = o.upload_id || o.list || o.object;
     if (!needed || u->swept || u->s3->closing || o.timeout_ms <= 0)
         return false;
-    u->sweeping = s3_sweep_start(u->s3, &o);
-    return u->sweeping;
+    u->sweep = s3_sweep_start(u->s3, &o);
+    if (u->sweep)
+        s3_sweep_stop(u->sweep, o.timeout_ms);
+    return u->sweep != NULL;
 }
 
 static void end(struct object_upload *u)
 {
-    if (u->call || u->sending || u->sweeping || sweep(u))
+    if (u->call || u->sending || u->sweep || sweep(u))
         return;
     if (!u->quiet) {
         u->aborted_pending = true;
@@ -651,6 +653,8 @@ static void begin_end(struct object_upload *u, int64_t in_ms)
         transfer_stop(u->s3->transfer, s->call, 0);
     if (u->call)
         transfer_stop(u->s3->transfer, u->call, u->phase == LOOKING ? 0 : in_ms / 2);
+    if (u->sweep)
+        s3_sweep_stop(u->sweep, in_ms / 2);
     advance(u);
 }
 

@@ -126,7 +126,7 @@ static void again(struct s3_call *c, int64_t wait_ms, bool slow_down)
     char why[512];
     snprintf(why, sizeof why, "%.*s", (int)sizeof why - 1, c->error.message);
     if (c->tries > 1)
-        error_set(&c->error, ERROR_STORAGE, "%s (tried %u times in %lld s)", why, c->tries,
+        error_set(&c->error, c->error.code, "%s (tried %u times in %lld s)", why, c->tries,
                   (long long)((now - c->give_up_at + c->timeout_ms) / 1000));
     over(c, false);
 }
@@ -206,11 +206,10 @@ static void on_done(void *context, struct http_transfer *h, enum http_outcome ou
         over(c, false);
         break;
     case HTTP_IMPOSSIBLE:
-        c->untrusted = e->code == ERROR_CONFIG;
-        if (c->untrusted)
-            error_set(&c->error, ERROR_CONFIG, "the S3 store's certificate is not trusted (%s): check GOPIE_DS_S3_CA_FILE",
-                      http_transfer_detail(h));
-        else
+        if (e->code == ERROR_CONFIG) {
+            error_set(&c->error, ERROR_CONFIG, "the S3 store's certificate is not trusted: check GOPIE_DS_S3_CA_FILE");
+            snprintf(c->detail, sizeof c->detail, "%s", http_transfer_detail(h));
+        } else
             error_set(&c->error, ERROR_STORAGE, "the request to the S3 store cannot be made: %s", e->message);
         over(c, false);
         break;
@@ -227,7 +226,7 @@ static void start_try(struct s3_call *c)
     if (!s3_request_sign(t->options.site, &c->ask, clock_wall_us() / 1000000, &request))
         error_set(&c->error, ERROR_INTERNAL, "out of memory");
     else {
-        int64_t silence_s = t->options.silence_s;
+        int64_t silence_s = t->options.silence_s * (c->patience ? c->patience : 1);
         if (c->timeout_ms < silence_s * 1000)
             silence_s = c->timeout_ms / 1000 > 0 ? c->timeout_ms / 1000 : 1;
         c->http = http_transfer_start(

@@ -27,6 +27,7 @@ struct s3_call {
     bool may_hide_error; /* a 200 may carry an <Error> */
     size_t answer_max;   /* 0: S3_ANSWER_MAX */
     int64_t timeout_ms;  /* since the first try; a try that runs by then is not ended by it */
+    unsigned patience;   /* may be silent for so many times as long as other requests; 0 is 1 */
     void (*done)(struct s3_call *c); /* on the loop; may free the call */
     void *context;
 
@@ -35,7 +36,6 @@ struct s3_call {
     bool stopped; /* by s3_call_stop() */
     bool passing; /* not ok, but what it ended with may pass: no answer, or one that asks to try again */
     bool unclear; /* a try, the last or one before it, may have been done by the store without our hearing of it */
-    bool untrusted; /* the certificate is not trusted; `error` has the details, for operators */
     int status;   /* of the last answer; 0: none */
     unsigned tries;
     char code[S3_CODE_MAX + 1];
@@ -44,6 +44,7 @@ struct s3_call {
     char content_range[64];
     int64_t content_length; /* -1: absent */
     struct error error;
+    char detail[256]; /* where the certificate is not trusted: more, for operators; else "" */
 
     /* The thread's. */
     struct s3_call *next;
