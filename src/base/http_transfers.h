@@ -36,7 +36,7 @@ struct http_transfer_options {
     bool once;           /* never sent twice: always on a new connection */
     int64_t connect_ms;  /* name, connection and TLS */
     int64_t deadline_ms; /* of the whole request */
-    int64_t silence_s;   /* broken off after so many seconds below 1 KiB/s */
+    int64_t silence_s;   /* broken off after so many seconds below 1 KiB/s, by libcurl's average of the last six */
     size_t answer_max;   /* bytes of an answer's body; a longer one is HTTP_STOPPED */
 
     /* From within http_transfers_run(). The transfer is freed when it returns. `e` holds a general reason

@@ -24,6 +24,7 @@ static const struct known_code known_codes[] = {
     {"AccountProblem", ERROR_CONFIG, "look at the store's account"},
     {"AllAccessDisabled", ERROR_CONFIG, "the store has closed this bucket or account"},
     {"AuthorizationHeaderMalformed", ERROR_CONFIG, "check GOPIE_DS_S3_REGION, and " KEYS},
+    {"BadDigest", ERROR_STORAGE, "the bytes were changed on their way"},
     {"EntityTooLarge", ERROR_TOO_LARGE, "the file or a part of it is larger than the store takes: check GOPIE_DS_S3_PART_SIZE"},
     {"EntityTooSmall", ERROR_CONFIG, "the store wants larger parts: raise GOPIE_DS_S3_PART_SIZE"},
     {"ExpiredToken", ERROR_CONFIG, "the session token is over: set new temporary keys (GOPIE_DS_S3_ACCESS_KEY, "

@@ -61,7 +61,7 @@ struct object_upload {
     char **etags;                         /* by part number - 1 */
     uint32_t etag_room;
     struct buf complete;
-    uint8_t body_sha256[SHA256_BYTES]; /* of Complete, or of nothing */
+    uint8_t complete_sha256[SHA256_BYTES];
     char range[80];
 
     struct sending *sending; /* parts under way */
@@ -330,10 +330,7 @@ static void put(struct object_upload *u)
     s3_ask_for_object(u->s3, &c->ask, u->content_type);
     c->body = p ? p->data : "";
     c->body_len = p ? p->length : 0;
-    if (p)
-        c->ask.sha256 = p->has_sha256 ? p->sha256 : NULL;
-    else if (u->s3->store.sign_parts && sha256_of("", 0, u->body_sha256))
-        c->ask.sha256 = u->body_sha256;
+    c->ask.sha256 = p && p->has_sha256 ? p->sha256 : NULL;
     u->object_possible = true;
     submit(u, PUTTING, c);
 }
@@ -466,7 +463,7 @@ static bool write_complete(struct object_upload *u)
                    (int)inside, etag + quote, mark);
     }
     buf_append_text(&u->complete, "</CompleteMultipartUpload>");
-    return buf_ok(&u->complete) && sha256_of(u->complete.data, u->complete.len, u->body_sha256);
+    return buf_ok(&u->complete) && sha256_of(u->complete.data, u->complete.len, u->complete_sha256);
 }
 
 static void complete(struct object_upload *u)
@@ -480,7 +477,7 @@ static void complete(struct object_upload *u)
         return;
     c->ask.query[c->ask.query_count++] = (struct sigv4_pair){"uploadId", u->upload_id};
     c->ask.headers[c->ask.header_count++] = (struct sigv4_pair){"content-type", "application/xml"};
-    c->ask.sha256 = u->body_sha256;
+    c->ask.sha256 = u->complete_sha256;
     c->body = u->complete.data;
     c->body_len = u->complete.len;
     c->may_hide_error = true;

@@ -20,7 +20,7 @@
 /* One request, tried until it is answered or given up. */
 struct s3_call {
     /* Asked: unchanged until `done`, as is what it points to. */
-    struct s3_ask ask;
+    struct s3_ask ask; /* where there is no body, its digest is not needed */
     const void *body;
     size_t body_len;
     bool once;           /* libcurl must not send it twice by itself */
