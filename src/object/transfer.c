@@ -9,8 +9,8 @@
 
 #include "base/clock.h"
 
-/* A try may take so long, and a second more for each 64 KiB of its body. A store that completes a large object
- * sends white space meanwhile. */
+/* A try may take so long, and a second more for each 64 KiB of its body. A store that completes a large
+ * object sends white space meanwhile. */
 #define TRY_MS 300000
 #define SLOWEST_BYTES_A_MS 64
 
@@ -42,7 +42,8 @@ struct transfer {
     } shared;
 };
 
-/* What is posted to the loop's mailbox: calls wait in `finished`. It outlives the transfer while it is out. */
+/* What is posted to the loop's mailbox: calls wait in `finished`. It outlives the transfer while it is out.
+ */
 struct bell {
     struct task task;
     struct transfer *transfer; /* the loop's; NULL when it has gone */
@@ -207,7 +208,8 @@ static void on_done(void *context, struct http_transfer *h, enum http_outcome ou
         break;
     case HTTP_IMPOSSIBLE:
         if (e->code == ERROR_CONFIG) {
-            error_set(&c->error, ERROR_CONFIG, "the S3 store's certificate is not trusted: check GOPIE_DS_S3_CA_FILE");
+            error_set(&c->error, ERROR_CONFIG,
+                      "the S3 store's certificate is not trusted: check GOPIE_DS_S3_CA_FILE");
             snprintf(c->detail, sizeof c->detail, "%s", http_transfer_detail(h));
         } else
             error_set(&c->error, ERROR_STORAGE, "the request to the S3 store cannot be made: %s", e->message);
@@ -235,23 +237,22 @@ static void start_try(struct s3_call *c)
         int64_t silence_s = t->options.silence_s * (c->patience ? c->patience : 1);
         if (c->timeout_ms < silence_s * 1000)
             silence_s = c->timeout_ms / 1000 > 0 ? c->timeout_ms / 1000 : 1;
-        c->http = http_transfer_start(
-            t->http,
-            &(struct http_transfer_options){
-                .method = c->ask.method,
-                .url = request.url.data,
-                .headers = request.lines,
-                .body = c->body,
-                .body_len = c->body_len,
-                .once = c->once,
-                .connect_ms = t->options.connect_ms,
-                .deadline_ms = TRY_MS + (int64_t)(c->body_len / SLOWEST_BYTES_A_MS),
-                .silence_s = silence_s,
-                .answer_max = c->answer_max ? c->answer_max : S3_ANSWER_MAX,
-                .done = on_done,
-                .context = c,
-            },
-            &c->error);
+        c->http = http_transfer_start(t->http,
+                                      &(struct http_transfer_options){
+                                          .method = c->ask.method,
+                                          .url = request.url.data,
+                                          .headers = request.lines,
+                                          .body = c->body,
+                                          .body_len = c->body_len,
+                                          .once = c->once,
+                                          .connect_ms = t->options.connect_ms,
+                                          .deadline_ms = TRY_MS + (int64_t)(c->body_len / SLOWEST_BYTES_A_MS),
+                                          .silence_s = silence_s,
+                                          .answer_max = c->answer_max ? c->answer_max : S3_ANSWER_MAX,
+                                          .done = on_done,
+                                          .context = c,
+                                      },
+                                      &c->error);
     }
     s3_signed_release(&request);
     if (!c->http)

@@ -1,5 +1,5 @@
-/* What an S3 store, or whoever answers in its place, sends as XML. Each input is read as every document that we know,
- * and judged as an answer, its first line being Retry-After. */
+/* What an S3 store, or whoever answers in its place, sends as XML. Each input is read as every document that
+ * we know, and judged as an answer, its first line being Retry-After. */
 #include <assert.h>
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,11 +1,11 @@
 /* Drives the S3 store for the tests and the benchmark: what the server does, without the server.
  *
- *     s3_driver upload [--abort-after MS] [--close-after MS] KEY=BYTES...   all at once; one line each as it ends:
- *         KEY finished|failed|aborted MS PARTS-DONE CODE MESSAGE     (failed is followed by its aborted)
+ *     s3_driver upload [--abort-after MS] [--close-after MS] KEY=BYTES...   all at once; one line each as it
+ * ends: KEY finished|failed|aborted MS PARTS-DONE CODE MESSAGE     (failed is followed by its aborted)
  *     s3_driver check | remove KEY [UPLOAD-ID] | link KEY FILE-NAME SECONDS
  *
- * S3_* variables say where the store is. Byte i of an object is (i / 4096 + i) % 251; with SAME_BYTES in the environment
- * what is in the buffers. With TORN_PART the second part is changed behind its digest. */
+ * S3_* variables say where the store is. Byte i of an object is (i / 4096 + i) % 251; with SAME_BYTES in the
+ * environment what is in the buffers. With TORN_PART the second part is changed behind its digest. */
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
@@ -105,7 +105,8 @@ static void on_begun(void *context, const char *upload_id)
         store->api->noted(u->upload);
 }
 
-static const struct object_upload_events events = {on_part_done, on_finished, on_failed, on_aborted, on_begun};
+static const struct object_upload_events events = {on_part_done, on_finished, on_failed, on_aborted,
+                                                   on_begun};
 
 static void turn(int64_t wait_ms)
 {
@@ -185,7 +186,8 @@ static int upload(int argc, char **argv)
 static void on_removed(void *context, const struct error *e_or_null)
 {
     *(bool *)context = true;
-    printf("%s %s\n", e_or_null ? error_code_name(e_or_null->code) : "ok", e_or_null ? e_or_null->message : "-");
+    printf("%s %s\n", e_or_null ? error_code_name(e_or_null->code) : "ok",
+           e_or_null ? e_or_null->message : "-");
 }
 
 static int run(int argc, char **argv)
@@ -207,7 +209,8 @@ static int run(int argc, char **argv)
     }
     if (argc == 5 && strcmp(argv[1], "link") == 0) {
         int64_t expires_at, asked = clock_wall_us() + strtoll(argv[4], NULL, 10) * 1000000;
-        char *link = store->api->link(store, argv[2], argv[3], "text/csv; charset=utf-8", asked, &expires_at, &e);
+        char *link =
+            store->api->link(store, argv[2], argv[3], "text/csv; charset=utf-8", asked, &expires_at, &e);
         if (link)
             printf("%" PRId64 " %s\n", expires_at / 1000000, link);
         free(link);
@@ -231,7 +234,8 @@ static int choice(const char *name, const char *const *choices)
 
 int main(int argc, char **argv)
 {
-    static const char *const addressings[] = {"path", "virtual", NULL}, *const signs[] = {"auto", "on", "off", NULL},
+    static const char *const addressings[] = {"path", "virtual", NULL},
+                             *const signs[] = {"auto", "on", "off", NULL},
                              *const sses[] = {"none", "AES256", "aws:kms", NULL};
     struct error e;
     mailbox = mailbox_new(&e);

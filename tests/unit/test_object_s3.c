@@ -8,14 +8,15 @@
 
 #include "object/s3.h"
 #include "object/s3_answer.h"
+#include "object/s3_parts.h"
 #include "object/s3_request.h"
 #include "object/s3_xml.h"
 
 /* sigv4: the examples of https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html and
  * sigv4-query-string-auth.html, stage by stage. tests/s3/test_sigv4.py compares many more with boto3. */
 
-static const struct sigv4_key example_key = {"AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-                                             "us-east-1"};
+static const struct sigv4_key example_key = {"AKIAIOSFODNN7EXAMPLE",
+                                             "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "us-east-1"};
 #define EXAMPLE_TIME INT64_C(1369353600)
 #define EMPTY_SHA256 "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
@@ -40,20 +41,23 @@ static void the_stages_of_a_signature(void **state)
     buf_init(&to_sign, 4096);
     buf_init(&authorization, 4096);
     sigv4_append_canonical_request(&canonical, &r);
-    assert_string_equal(canonical.data, "GET\n/test.txt\n\nhost:examplebucket.s3.amazonaws.com\nrange:bytes=0-9\n"
-                                        "x-amz-content-sha256:" EMPTY_SHA256 "\nx-amz-date:20130524T000000Z\n\n"
-                                        "host;range;x-amz-content-sha256;x-amz-date\n" EMPTY_SHA256);
+    assert_string_equal(canonical.data,
+                        "GET\n/test.txt\n\nhost:examplebucket.s3.amazonaws.com\nrange:bytes=0-9\n"
+                        "x-amz-content-sha256:" EMPTY_SHA256 "\nx-amz-date:20130524T000000Z\n\n"
+                        "host;range;x-amz-content-sha256;x-amz-date\n" EMPTY_SHA256);
     assert_true(sigv4_append_string_to_sign(&to_sign, time, "us-east-1", canonical.data, canonical.len));
-    assert_string_equal(to_sign.data, "AWS4-HMAC-SHA256\n20130524T000000Z\n20130524/us-east-1/s3/aws4_request\n"
-                                      "7344ae5b7ee6c3e7e6b0fe0640412a37625d1fbfff95c48bbb2dc43964946972");
+    assert_string_equal(to_sign.data,
+                        "AWS4-HMAC-SHA256\n20130524T000000Z\n20130524/us-east-1/s3/aws4_request\n"
+                        "7344ae5b7ee6c3e7e6b0fe0640412a37625d1fbfff95c48bbb2dc43964946972");
     char signature[SHA256_HEX_SIZE];
     assert_true(sigv4_signature(&example_key, time, to_sign.data, to_sign.len, signature));
     assert_string_equal(signature, "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41");
     assert_true(sigv4_append_authorization(&authorization, &example_key, time, &r));
-    assert_string_equal(authorization.data,
-                        "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request, "
-                        "SignedHeaders=host;range;x-amz-content-sha256;x-amz-date, "
-                        "Signature=f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41");
+    assert_string_equal(
+        authorization.data,
+        "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request, "
+        "SignedHeaders=host;range;x-amz-content-sha256;x-amz-date, "
+        "Signature=f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41");
 }
 
 static void a_link_is_signed(void **state)
@@ -66,10 +70,11 @@ static void a_link_is_signed(void **state)
     const struct sigv4_link l = {
         .authority = "examplebucket.s3.amazonaws.com", .path = "/test.txt", .seconds = 86400};
     assert_true(sigv4_append_link_query(&query, &example_key, time, &l));
-    assert_string_equal(query.data,
-                        "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%2Fus-east-1%"
-                        "2Fs3%2Faws4_request&X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400&X-Amz-SignedHeaders=host&"
-                        "X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404");
+    assert_string_equal(
+        query.data,
+        "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%2Fus-east-1%"
+        "2Fs3%2Faws4_request&X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400&X-Amz-SignedHeaders=host&"
+        "X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404");
 }
 
 /* s3_address */
@@ -142,10 +147,11 @@ static void buckets(void **state)
     static const struct {
         const char *name;
         bool path, virtual;
-    } cases[] = {{"downloads", true, true}, {"a-b.c1", true, true},    {"ab", true, false},     {"Old_Bucket", true, false},
-                 {"-ab", true, false},      {"ab.", true, false},      {"a..b", true, false},   {"", false, false},
-                 {"..", false, false},      {"a/b", false, false},     {"a b", false, false},   {"a?b", false, false},
-                 {"a\nb", false, false},    {"\xC3\xA4", false, false}};
+    } cases[] = {{"downloads", true, true},   {"a-b.c1", true, true},    {"ab", true, false},
+                 {"Old_Bucket", true, false}, {"-ab", true, false},      {"ab.", true, false},
+                 {"a..b", true, false},       {"", false, false},        {"..", false, false},
+                 {"a/b", false, false},       {"a b", false, false},     {"a?b", false, false},
+                 {"a\nb", false, false},      {"\xC3\xA4", false, false}};
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         assert_int_equal(s3_bucket_ok(cases[i].name, S3_ADDRESSING_PATH), cases[i].path);
         assert_int_equal(s3_bucket_ok(cases[i].name, S3_ADDRESSING_VIRTUAL), cases[i].virtual);
@@ -172,7 +178,8 @@ static void dispositions(void **state)
         {"../etc/x", "attachment; filename=\".._etc_x\"; filename*=UTF-8''.._etc_x"},
         {"a\r\nX: y", "attachment; filename=\"a__X: y\"; filename*=UTF-8''a__X%3A%20y"},
         {"100%.csv", "attachment; filename=\"100_.csv\"; filename*=UTF-8''100%25.csv"},
-        {"\xC3\xA4\xF0\x9F\xA6\x86.csv", "attachment; filename=\"__.csv\"; filename*=UTF-8''%C3%A4%F0%9F%A6%86.csv"},
+        {"\xC3\xA4\xF0\x9F\xA6\x86.csv",
+         "attachment; filename=\"__.csv\"; filename*=UTF-8''%C3%A4%F0%9F%A6%86.csv"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         _cleanup_buf_ struct buf b;
@@ -199,7 +206,9 @@ static void error_documents(void **state)
 {
     (void)state;
     struct s3_error_document d;
-    assert_true(parse_error(" \n<?xml version=\"1.0\"?>\n<Error><Code>SlowDown</Code><Message>a &amp; b</Message></Error>\n", &d));
+    assert_true(parse_error(
+        " \n<?xml version=\"1.0\"?>\n<Error><Code>SlowDown</Code><Message>a &amp; b</Message></Error>\n",
+        &d));
     assert_string_equal(d.code, "SlowDown");
     assert_string_equal(d.region, "");
     assert_true(parse_error("<Error xmlns='x'><Code>A</Code><Region>eu-west-3</Region></Error>", &d));
@@ -260,12 +269,14 @@ static void upload_ids(void **state)
     memset(longest, 'a', S3_UPLOAD_ID_MAX + 1);
     for (int extra = 0; extra <= 1; extra++) {
         snprintf(text, sizeof text,
-                 "<InitiateMultipartUploadResult><UploadId>%s</UploadId></InitiateMultipartUploadResult>", longest + !extra);
+                 "<InitiateMultipartUploadResult><UploadId>%s</UploadId></InitiateMultipartUploadResult>",
+                 longest + !extra);
         assert_int_equal(s3_xml_upload_id(text, strlen(text), id), !extra);
     }
     assert_int_equal(strlen(id), S3_UPLOAD_ID_MAX);
     static const char *const broken[] = {
-        "<InitiateMultipartUploadResult/>", "<InitiateMultipartUploadResult><UploadId/></InitiateMultipartUploadResult>",
+        "<InitiateMultipartUploadResult/>",
+        "<InitiateMultipartUploadResult><UploadId/></InitiateMultipartUploadResult>",
         "<InitiateMultipartUploadResult><UploadId>a b</UploadId></InitiateMultipartUploadResult>",
         "<InitiateMultipartUploadResult><a><UploadId>a</UploadId></a></InitiateMultipartUploadResult>"};
     for (size_t i = 0; i < ARRAY_SIZE(broken); i++)
@@ -280,10 +291,11 @@ static void append_upload(void *context, const char *key, const char *upload_id)
 static void lists_of_uploads(void **state)
 {
     (void)state;
-    static const char text[] = "<ListMultipartUploadsResult><IsTruncated>true</IsTruncated><NextKeyMarker>b</NextKeyMarker>"
-                               "<NextUploadIdMarker>2</NextUploadIdMarker><Upload><Key>a&amp;&#228;.csv</Key><UploadId>1</UploadId>"
-                               "<Owner><ID>x</ID><Key>no</Key></Owner></Upload><Upload><UploadId>2</UploadId><Key>b</Key></Upload>"
-                               "<Upload><Key>c</Key></Upload></ListMultipartUploadsResult>";
+    static const char text[] =
+        "<ListMultipartUploadsResult><IsTruncated>true</IsTruncated><NextKeyMarker>b</NextKeyMarker>"
+        "<NextUploadIdMarker>2</NextUploadIdMarker><Upload><Key>a&amp;&#228;.csv</Key><UploadId>1</UploadId>"
+        "<Owner><ID>x</ID><Key>no</Key></Owner></Upload><Upload><UploadId>2</UploadId><Key>b</Key></Upload>"
+        "<Upload><Key>c</Key></Upload></ListMultipartUploadsResult>";
     _cleanup_buf_ struct buf b;
     buf_init(&b, 4096);
     struct s3_uploads_page page;
@@ -294,6 +306,34 @@ static void lists_of_uploads(void **state)
     assert_string_equal(page.next_upload_id, "2");
     for (size_t cut = 0; cut < strlen(text); cut++)
         assert_false(s3_xml_uploads(text, cut, append_upload, &b, &page));
+}
+
+/* s3_parts */
+
+static void parts_are_put_together(void **state)
+{
+    (void)state;
+    struct s3_parts p = {0};
+    assert_true(s3_parts_set(&p, 2, "plain-2"));
+    assert_true(s3_parts_set(&p, 1, "\"0123abc\""));
+    assert_true(s3_parts_set(&p, 10000, "\"last\"")); /* in any order, with room for all */
+    _cleanup_buf_ struct buf b;
+    buf_init(&b, 4096);
+    s3_parts_append_complete(&p, 2, &b);
+    assert_string_equal(
+        b.data, "<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">"
+                "<Part><PartNumber>1</PartNumber><ETag>&quot;0123abc&quot;</ETag></Part>"
+                "<Part><PartNumber>2</PartNumber><ETag>plain-2</ETag></Part></CompleteMultipartUpload>");
+    s3_parts_release(&p);
+
+    static const char *const good[] = {"a", "\"a\"", "\"d41d8cd98f00b204e9800998ecf8427e-10000\"",
+                                       "A+/=_.:-"};
+    static const char *const bad[] = {"",         "\"",  "\"\"", "\"a",   "a\"",     "W/\"a\"",
+                                      "\"a\"b\"", "a b", "<a>",  "&amp;", "\xC3\xA4"};
+    for (size_t i = 0; i < ARRAY_SIZE(good); i++)
+        assert_true(s3_etag_ok(good[i]));
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+        assert_false(s3_etag_ok(bad[i]));
 }
 
 /* s3_answer */
@@ -360,9 +400,19 @@ static void retry_after(void **state)
     static const struct {
         const char *text;
         int64_t wait_ms;
-    } cases[] = {{NULL, 0},    {"0", 0},       {"3", 3000},   {"60", 60000}, {"61", 60000}, {"99999999999999999999999", 60000},
-                 {"-1", 0},    {"1.5", 0},     {"soon", 0},   {"", 0},       {"Tue, 14 Nov 2023 22:13:30 GMT", 10000},
-                 {"Tue, 14 Nov 2023 22:13:10 GMT", 0},        {"Fri, 14 Nov 2053 22:13:10 GMT", 60000}};
+    } cases[] = {{NULL, 0},
+                 {"0", 0},
+                 {"3", 3000},
+                 {"60", 60000},
+                 {"61", 60000},
+                 {"99999999999999999999999", 60000},
+                 {"-1", 0},
+                 {"1.5", 0},
+                 {"soon", 0},
+                 {"", 0},
+                 {"Tue, 14 Nov 2023 22:13:30 GMT", 10000},
+                 {"Tue, 14 Nov 2023 22:13:10 GMT", 0},
+                 {"Fri, 14 Nov 2053 22:13:10 GMT", 60000}};
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         const struct s3_answer a = {.status = 503, .body = "", .retry_after = cases[i].text};
         struct s3_judgement j;
@@ -379,7 +429,7 @@ static void backoff_doubles_up_to_its_limit(void **state)
         unsigned tries;
         bool slow_down;
         int64_t most;
-    } cases[] = {{1, false, 200}, {2, false, 400}, {3, false, 800},  {4, false, 1000}, {1000, false, 1000},
+    } cases[] = {{1, false, 200}, {2, false, 400}, {3, false, 800},  {4, false, 1000},   {1000, false, 1000},
                  {1, true, 200},  {6, true, 6400}, {7, true, 10000}, {1000, true, 10000}};
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         int64_t most = 0, least = INT64_MAX;
@@ -502,6 +552,7 @@ int main(void)
         cmocka_unit_test(depth_has_a_limit),
         cmocka_unit_test(upload_ids),
         cmocka_unit_test(lists_of_uploads),
+        cmocka_unit_test(parts_are_put_together),
         cmocka_unit_test(answers),
         cmocka_unit_test(retry_after),
         cmocka_unit_test(backoff_doubles_up_to_its_limit),
