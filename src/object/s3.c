@@ -27,8 +27,8 @@
 /* "/<id>-<attempt>.<format>" follows an organisation in a key. */
 #define KEY_REST_MAX 64
 
-/* Credentials of a session end some time after a minute to 36 hours, and do not say when. An hour is the shortest that
- * is usual: https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp.html */
+/* Credentials of a session end some time after a minute to 36 hours, and do not say when. An hour is the
+ * shortest that is usual: https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp.html */
 #define SESSION_LINK_SECONDS_MAX 3600
 
 #define PROBE_PREFIX ".downloads-server/check-"
@@ -52,14 +52,16 @@ static bool s3_organisation_ok(const char *organisation, struct error *e)
 {
     struct error why;
     if (strlen(organisation) > OBJECT_KEY_MAX - KEY_REST_MAX)
-        return error_set(e, ERROR_INVALID, "the organization ID has more than %d bytes", OBJECT_KEY_MAX - KEY_REST_MAX);
-    return s3_key_ok(organisation, &why) ||
-           error_set(e, ERROR_INVALID,
-                     "the organization ID must be UTF-8 without control characters, and no part of it between slashes "
-                     "empty, \".\" or \"..\"");
+        return error_set(e, ERROR_INVALID, "the organization ID has more than %d bytes",
+                         OBJECT_KEY_MAX - KEY_REST_MAX);
+    return s3_key_ok(organisation, &why) || error_set(e, ERROR_INVALID,
+                                                      "the organization ID must be UTF-8 without control "
+                                                      "characters, and no part of it between slashes "
+                                                      "empty, \".\" or \"..\"");
 }
 
-static struct object_upload *s3_begin(struct object_store *s, const struct object_upload_options *o, struct error *e)
+static struct object_upload *s3_begin(struct object_store *s, const struct object_upload_options *o,
+                                      struct error *e)
 {
     return s3_upload_begin(s3_of(s), o, e);
 }
@@ -117,7 +119,8 @@ static void s3_remove(struct object_store *s, const char *key, const char *uploa
         done(context, &e);
         return;
     }
-    *r = (struct removal){.task = {.reply_to = s3->done, .done = removal_over}, .done = done, .context = context};
+    *r = (struct removal){
+        .task = {.reply_to = s3->done, .done = removal_over}, .done = done, .context = context};
     const struct s3_sweep_options sweep = {.key = key,
                                            .upload_id = upload_id,
                                            .list = !upload_id,
@@ -162,15 +165,17 @@ static void on_probe_swept(void *context, const struct error *e_or_null)
 /* What went wrong, for whoever starts the server. */
 static bool explain_check(const struct s3 *s3, const struct s3_call *c, struct error *e)
 {
-    if (c->untrusted || !c->passing)
-        return error_set(e, ERROR_CONFIG, "bucket \"%s\" at %s: %s", s3->site.bucket, s3->endpoint_text,
-                         c->error.message);
-    return error_set(e, ERROR_UNAVAILABLE, "bucket \"%s\" at %s: %s: check that it runs there, and GOPIE_DS_S3_ENDPOINT",
+    const char *separator = c->detail[0] ? ": " : "";
+    if (!c->passing)
+        return error_set(e, ERROR_CONFIG, "bucket \"%s\" at %s: %s%s%s", s3->site.bucket, s3->endpoint_text,
+                         c->error.message, separator, c->detail);
+    return error_set(e, ERROR_UNAVAILABLE,
+                     "bucket \"%s\" at %s: %s: check that it runs there, and GOPIE_DS_S3_ENDPOINT",
                      s3->site.bucket, s3->endpoint_text, c->error.message);
 }
 
-/* Opens an upload for a key that nobody has: that needs the bucket, the keys, the clock, the region and the right to
- * write. It is found by a list and aborted, as later cleaning does. */
+/* Opens an upload for a key that nobody has: that needs the bucket, the keys, the clock, the region and the
+ * right to write. It is found by a list and aborted, as later cleaning does. */
 static bool probe_create(struct s3 *s3, struct probe *p, struct error *e)
 {
     p->call->ask.method = "POST";
@@ -186,7 +191,8 @@ static bool probe_create(struct s3 *s3, struct probe *p, struct error *e)
         transfer_wait(s3->transfer, 1000);
     if (!p->call->ok)
         return explain_check(s3, p->call, e);
-    return s3_xml_upload_id(p->call->answer.data ? p->call->answer.data : "", p->call->answer.len, p->upload_id) ||
+    return s3_xml_upload_id(p->call->answer.data ? p->call->answer.data : "", p->call->answer.len,
+                            p->upload_id) ||
            error_set(e, ERROR_CONFIG, "%s does not answer as an S3 store does: check GOPIE_DS_S3_ENDPOINT",
                      s3->endpoint_text);
 }
@@ -219,7 +225,8 @@ static bool s3_check(struct object_store *s, struct error *e)
     while (!p.swept)
         transfer_wait(s3->transfer, 1000);
     if (created && p.sweep_failed)
-        return error_set(e, ERROR_CONFIG, "bucket \"%s\" at %s: uploads can be opened, but not listed and aborted: %s",
+        return error_set(e, ERROR_CONFIG,
+                         "bucket \"%s\" at %s: uploads can be opened, but not listed and aborted: %s",
                          s3->site.bucket, s3->endpoint_text, p.sweep_error.message);
     return created;
 }
@@ -246,13 +253,14 @@ static void s3_free(struct s3 *s3)
     free(s3);
 }
 
-/* What is under way is taken back as far as the time allows; the rest is for the cleaning of the next start, which
- * finds key and upload id where `begun` had them noted. */
+/* What is under way is taken back as far as the time allows; the rest is for the cleaning of the next start,
+ * which finds key and upload id where `begun` had them noted. */
 static void s3_close(struct object_store *s)
 {
     struct s3 *s3 = s3_of(s);
     int64_t end_at = clock_monotonic_ms() + CLOSE_MS;
-    s3_sweeps_stop(s3, CLOSE_MS);
+    for (struct s3_sweep *w = s3->sweeps; w; w = s3_sweep_next(w))
+        s3_sweep_stop(w, CLOSE_MS);
     s3_uploads_drop(s3, CLOSE_MS);
     for (int64_t left; (s3->uploads || s3->sweeps) && (left = end_at - clock_monotonic_ms()) > 0;)
         transfer_wait(s3->transfer, left);
@@ -312,15 +320,18 @@ static bool check_texts(const struct object_s3_options *o, struct error *e)
         if (texts[i].needed && !is_given(texts[i].value))
             return error_set(e, ERROR_CONFIG, "%s: is needed", texts[i].name);
         if (is_given(texts[i].value) && (!is_line(texts[i].value) || strlen(texts[i].value) > 4096))
-            return error_set(e, ERROR_CONFIG, "%s: has control characters, or more than 4,096 bytes", texts[i].name);
+            return error_set(e, ERROR_CONFIG, "%s: has control characters, or more than 4,096 bytes",
+                             texts[i].name);
     }
     if (strpbrk(o->region, " /") || strpbrk(o->access_key, " /,"))
-        return error_set(e, ERROR_CONFIG, "GOPIE_DS_S3_REGION and GOPIE_DS_S3_ACCESS_KEY have no blanks, slashes or commas");
+        return error_set(e, ERROR_CONFIG,
+                         "GOPIE_DS_S3_REGION and GOPIE_DS_S3_ACCESS_KEY have no blanks, slashes or commas");
     if (!s3_bucket_ok(o->bucket, o->addressing))
         return error_set(e, ERROR_CONFIG, "GOPIE_DS_S3_BUCKET: is not the name of a bucket%s",
                          o->addressing == S3_ADDRESSING_VIRTUAL ? " that can be part of a host's name" : "");
     if (o->part_size && o->part_size < S3_PART_SIZE_MIN)
-        return error_set(e, ERROR_CONFIG, "GOPIE_DS_S3_PART_SIZE: is less than 5 MiB, the least that S3 takes");
+        return error_set(e, ERROR_CONFIG,
+                         "GOPIE_DS_S3_PART_SIZE: is less than 5 MiB, the least that S3 takes");
     return true;
 }
 
@@ -355,7 +366,8 @@ static bool set_site(struct s3 *s3, const struct object_s3_options *o, struct er
               copy_text(&site->access_key, o->access_key) && copy_text(&site->secret_key, o->secret_key) &&
               copy_text(&site->session_token, o->session_token) && copy_text(&s3->sse, sse_names[o->sse]) &&
               copy_text(&s3->kms_key_id, o->sse == S3_SSE_KMS ? o->kms_key_id : NULL) &&
-              asprintf(&s3->endpoint_text, "%s://%s", site->address.tls ? "https" : "http", site->address.authority) >= 0;
+              asprintf(&s3->endpoint_text, "%s://%s", site->address.tls ? "https" : "http",
+                       site->address.authority) >= 0;
     return ok || error_set(e, ERROR_INTERNAL, "out of memory");
 }
 
@@ -370,7 +382,9 @@ static void set_limits(struct s3 *s3, const struct object_s3_options *o)
     s3->store = (struct object_store){
         .api = &s3_api,
         .part_size = part_size,
-        .parts_a_job = parts_a_job < 2 ? 2 : parts_a_job > OBJECT_PARTS_MAX ? OBJECT_PARTS_MAX : parts_a_job,
+        .parts_a_job = parts_a_job < 2                  ? 2
+                       : parts_a_job > OBJECT_PARTS_MAX ? OBJECT_PARTS_MAX
+                                                        : parts_a_job,
         .sign_parts = o->sign_payload == S3_SIGN_PAYLOAD_ON ||
                       (o->sign_payload == S3_SIGN_PAYLOAD_AUTO && !s3->site.address.tls),
         .grow_at = grows ? OR_DEFAULT(o->grow_at, DEFAULT_GROW_AT) : 0,

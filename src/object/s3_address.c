@@ -39,7 +39,8 @@ bool s3_address_parse(const char *text, bool tls_by_default, struct s3_address *
     }
     size_t host;
     if (!read_host(at, &host, &a.is_ip))
-        return error_set(e, ERROR_CONFIG, "it has no host: \"host\", \"host:port\" or a URL of these is needed");
+        return error_set(e, ERROR_CONFIG,
+                         "it has no host: \"host\", \"host:port\" or a URL of these is needed");
     const char *rest = at + host;
     unsigned port = 0;
     if (*rest == ':') {
@@ -53,7 +54,8 @@ bool s3_address_parse(const char *text, bool tls_by_default, struct s3_address *
     if (*rest == '/')
         rest++;
     if (*rest)
-        return error_set(e, ERROR_CONFIG, "nothing may follow the host and its port (no user, path or query)");
+        return error_set(e, ERROR_CONFIG,
+                         "nothing may follow the host and its port (no user, path or query)");
 
     snprintf(a.authority, sizeof a.authority, "%.*s", (int)host, at);
     for (char *c = a.authority; *c; c++)
@@ -118,7 +120,8 @@ bool s3_key_ok(const char *key, struct error *e)
     for (const char *segment = key;;) {
         size_t n = strcspn(segment, "/");
         if (n == 0 || (n <= 2 && strspn(segment, ".") == n))
-            return error_set(e, ERROR_INVALID, "no part of an object's key between slashes is empty, \".\" or \"..\"");
+            return error_set(e, ERROR_INVALID,
+                             "no part of an object's key between slashes is empty, \".\" or \"..\"");
         if (!segment[n])
             return true;
         segment += n + 1;

@@ -19,15 +19,19 @@ struct known_code {
 
 static const struct known_code known_codes[] = {
     {"AccessDenied", ERROR_CONFIG,
-     "the access key may not do this: it needs s3:PutObject, s3:GetObject, s3:DeleteObject, s3:AbortMultipartUpload and "
+     "the access key may not do this: it needs s3:PutObject, s3:GetObject, s3:DeleteObject, "
+     "s3:AbortMultipartUpload and "
      "s3:ListBucketMultipartUploads on the bucket"},
     {"AccountProblem", ERROR_CONFIG, "look at the store's account"},
     {"AllAccessDisabled", ERROR_CONFIG, "the store has closed this bucket or account"},
     {"AuthorizationHeaderMalformed", ERROR_CONFIG, "check GOPIE_DS_S3_REGION, and " KEYS},
-    {"EntityTooLarge", ERROR_TOO_LARGE, "the file or a part of it is larger than the store takes: check GOPIE_DS_S3_PART_SIZE"},
+    {"BadDigest", ERROR_STORAGE, "the bytes were changed on their way"},
+    {"EntityTooLarge", ERROR_TOO_LARGE,
+     "the file or a part of it is larger than the store takes: check GOPIE_DS_S3_PART_SIZE"},
     {"EntityTooSmall", ERROR_CONFIG, "the store wants larger parts: raise GOPIE_DS_S3_PART_SIZE"},
-    {"ExpiredToken", ERROR_CONFIG, "the session token is over: set new temporary keys (GOPIE_DS_S3_ACCESS_KEY, "
-                                   "GOPIE_DS_S3_SECRET_KEY, GOPIE_DS_S3_SESSION_TOKEN) and restart"},
+    {"ExpiredToken", ERROR_CONFIG,
+     "the session token is over: set new temporary keys (GOPIE_DS_S3_ACCESS_KEY, "
+     "GOPIE_DS_S3_SECRET_KEY, GOPIE_DS_S3_SESSION_TOKEN) and restart"},
     {"InvalidAccessKeyId", ERROR_CONFIG, "the store does not know the access key: " KEYS},
     {"InvalidBucketName", ERROR_CONFIG, "check GOPIE_DS_S3_BUCKET"},
     {"InvalidPart", ERROR_STORAGE, "the store lost a part, or took another for it"},
@@ -41,16 +45,23 @@ static const struct known_code known_codes[] = {
     {"NotImplemented", ERROR_CONFIG, "the store lacks something that is asked for: check GOPIE_DS_S3_SSE"},
     {"QuotaExceeded", ERROR_STORAGE, "the store is full"},
     {"RequestExpired", ERROR_CONFIG, "set the clock of this machine (NTP)"},
-    {"SignatureDoesNotMatch", ERROR_CONFIG, "the secret key does not fit the access key, or the store does not know it: " KEYS},
+    {"SignatureDoesNotMatch", ERROR_CONFIG,
+     "the secret key does not fit the access key, or the store does not know it: " KEYS},
     {"TokenRefreshRequired", ERROR_CONFIG, "the session token is over: " KEYS},
     {"XAmzContentSHA256Mismatch", ERROR_STORAGE, "the bytes were changed on their way"},
     {"XMinioStorageFull", ERROR_STORAGE, "the store is full"},
 };
 
 /* Codes that pass, whatever the status they come with. */
-static const char *const passing_codes[] = {"InternalError",      "OperationAborted", "RequestTimeout",
-                                            "ServiceUnavailable", "SlowDown",         "SlowDownRead",
-                                            "SlowDownWrite",      "Throttling",       "ThrottlingException",
+static const char *const passing_codes[] = {"InternalError",
+                                            "OperationAborted",
+                                            "RequestTimeout",
+                                            "ServiceUnavailable",
+                                            "SlowDown",
+                                            "SlowDownRead",
+                                            "SlowDownWrite",
+                                            "Throttling",
+                                            "ThrottlingException",
                                             "XMinioServerNotInitialized"};
 
 static bool is_passing_status(int status)
@@ -98,13 +109,15 @@ static void explain_skew(const struct s3_answer *a, int64_t now_s, struct error 
 {
     int64_t store_s = a->date ? http_date_parse(a->date) : -1;
     if (store_s < 0) {
-        error_set(e, ERROR_CONFIG, "the clocks of this machine and of the S3 store differ too much (RequestTimeTooSkewed): "
-                                   "set the clock (NTP)");
+        error_set(e, ERROR_CONFIG,
+                  "the clocks of this machine and of the S3 store differ too much (RequestTimeTooSkewed): "
+                  "set the clock (NTP)");
         return;
     }
     int64_t ahead_s = now_s - store_s;
     error_set(e, ERROR_CONFIG,
-              "the clock of this machine is %lld s %s that of the S3 store (RequestTimeTooSkewed): set the clock (NTP)",
+              "the clock of this machine is %lld s %s that of the S3 store (RequestTimeTooSkewed): set the "
+              "clock (NTP)",
               (long long)(ahead_s < 0 ? -ahead_s : ahead_s), ahead_s < 0 ? "behind" : "ahead of");
 }
 
@@ -114,14 +127,17 @@ static void explain_region(const struct s3_answer *a, const struct s3_error_docu
     snprintf(region, sizeof region, "%s", a->region ? a->region : d->region);
     if (region[0] &&
         strspn(region, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") == strlen(region))
-        error_set(e, ERROR_CONFIG, "the bucket is in the region %s: set GOPIE_DS_S3_REGION (and the endpoint of that region)",
+        error_set(e, ERROR_CONFIG,
+                  "the bucket is in the region %s: set GOPIE_DS_S3_REGION (and the endpoint of that region)",
                   region);
     else
-        error_set(e, ERROR_CONFIG, "the S3 store sends us elsewhere (%d): check GOPIE_DS_S3_ENDPOINT and GOPIE_DS_S3_REGION",
+        error_set(e, ERROR_CONFIG,
+                  "the S3 store sends us elsewhere (%d): check GOPIE_DS_S3_ENDPOINT and GOPIE_DS_S3_REGION",
                   a->status);
 }
 
-static void explain(const struct s3_answer *a, const struct s3_error_document *d, int64_t now_s, struct error *e)
+static void explain(const struct s3_answer *a, const struct s3_error_document *d, int64_t now_s,
+                    struct error *e)
 {
     if (strcmp(d->code, "RequestTimeTooSkewed") == 0) {
         explain_skew(a, now_s, e);

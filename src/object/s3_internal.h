@@ -24,30 +24,34 @@ void s3_ask_for_object(const struct s3 *s3, struct s3_ask *ask, const char *cont
 
 /* The backend's uploads (store.h). */
 struct object_upload *s3_upload_begin(struct s3 *s3, const struct object_upload_options *o, struct error *e);
-void s3_upload_part(struct object_upload *u, uint32_t buffer, const void *data, size_t length, const uint8_t *sha256);
+void s3_upload_part(struct object_upload *u, uint32_t buffer, const void *data, size_t length,
+                    const uint8_t *sha256);
 void s3_upload_noted(struct object_upload *u);
 void s3_upload_finish(struct object_upload *u, uint64_t total);
 void s3_upload_abort(struct object_upload *u);
 
-/* Takes every upload back without a word to its owner, within `in_ms` if the store answers: the owner waits. */
+/* Takes every upload back without a word to its owner, within `in_ms` if the store answers: the owner waits.
+ */
 void s3_uploads_drop(struct s3 *s3, int64_t in_ms);
 
-/* Tidies up under one key: aborts multipart uploads, then removes the object; each where it is asked for. What is
- * absent is a success; after a failure it goes on with the rest. */
+/* Tidies up under one key: aborts multipart uploads, then removes the object; each where it is asked for.
+ * What is absent is a success; after a failure it goes on with the rest. */
 struct s3_sweep_options {
     const char *key;       /* copied */
     const char *upload_id; /* this one; copied; NULL: none by its id */
     bool list;             /* whatever upload is open for exactly this key */
     bool object;
-    int64_t timeout_ms; /* of each request */
+    int64_t timeout_ms;                                         /* of each request */
     void (*done)(void *context, const struct error *e_or_null); /* the first failure */
     void *context;
 };
 
-/* False: out of memory, `done` is not called. Else it is, later. */
-MUST_CHECK bool s3_sweep_start(struct s3 *s3, const struct s3_sweep_options *o);
+/* NULL: out of memory, `done` is not called. Else it is, later, and the sweep is freed when it returns. */
+MUST_CHECK struct s3_sweep *s3_sweep_start(struct s3 *s3, const struct s3_sweep_options *o);
 
-/* Gives all up in `in_ms`. */
-void s3_sweeps_stop(struct s3 *s3, int64_t in_ms);
+/* Gives it up in `in_ms` at the latest; `done` still comes, later. */
+void s3_sweep_stop(struct s3_sweep *w, int64_t in_ms);
+
+struct s3_sweep *s3_sweep_next(struct s3_sweep *w); /* in s3->sweeps */
 
 #endif

@@ -38,7 +38,8 @@ static void append_line(struct buf *b, const char *name, const char *value)
     buf_append(b, "", 1);
 }
 
-bool s3_request_sign(const struct s3_site *site, const struct s3_ask *ask, int64_t time_s, struct s3_signed *ret)
+bool s3_request_sign(const struct s3_site *site, const struct s3_ask *ask, int64_t time_s,
+                     struct s3_signed *ret)
 {
     buf_init(&ret->url, URL_MAX);
     buf_init(&ret->text, TEXT_MAX);
@@ -92,8 +93,8 @@ void s3_signed_release(struct s3_signed *s)
     buf_release(&s->text);
 }
 
-char *s3_link_make(const struct s3_site *site, const char *key, const char *file_name, const char *content_type,
-                   int64_t time_s, int64_t seconds)
+char *s3_link_make(const struct s3_site *site, const char *key, const char *file_name,
+                   const char *content_type, int64_t time_s, int64_t seconds)
 {
     char time[SIGV4_TIME_SIZE];
     sigv4_time(time_s, time);

@@ -23,8 +23,9 @@ struct s3_ask {
     const char *key; /* NULL: the bucket */
     struct sigv4_pair query[S3_QUERY_MAX];
     size_t query_count;
-    struct sigv4_pair headers[S3_HEADERS_MAX]; /* lower-case names; without host and what begins with "x-amz-date",
-                                                  "x-amz-content-sha256", "x-amz-security-token" */
+    struct sigv4_pair
+        headers[S3_HEADERS_MAX]; /* lower-case names; without host and what begins with "x-amz-date",
+                                    "x-amz-content-sha256", "x-amz-security-token" */
     size_t header_count;
     const uint8_t *sha256; /* of the body; NULL: UNSIGNED-PAYLOAD */
 };
@@ -37,14 +38,15 @@ struct s3_signed {
     const char *lines[S3_LINES_MAX + 1]; /* NULL at the end */
 };
 
-/* `time_s`: the moment, seconds since 1970. False: out of memory, or an oversized part. Release it in any case. */
+/* `time_s`: the moment, seconds since 1970. False: out of memory, or an oversized part. Release it in any
+ * case. */
 MUST_CHECK bool s3_request_sign(const struct s3_site *site, const struct s3_ask *ask, int64_t time_s,
                                 struct s3_signed *ret);
 void s3_signed_release(struct s3_signed *s);
 
-/* A link for GET of the key that lives for `seconds` from `time_s` on; free() it. NULL: out of memory. The response's
- * Content-Disposition and Content-Type are part of it. */
-char *s3_link_make(const struct s3_site *site, const char *key, const char *file_name, const char *content_type,
-                   int64_t time_s, int64_t seconds);
+/* A link for GET of the key that lives for `seconds` from `time_s` on; free() it. NULL: out of memory. The
+ * response's Content-Disposition and Content-Type are part of it. */
+char *s3_link_make(const struct s3_site *site, const char *key, const char *file_name,
+                   const char *content_type, int64_t time_s, int64_t seconds);
 
 #endif

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "object/s3_internal.h"
 
 /* A page of a listing has at most 1,000 uploads; each has a few hundred bytes, and a key twice. */
@@ -25,7 +26,7 @@ struct s3_sweep {
     struct s3_uploads_page page;
     struct s3_call *call;
     struct s3_call *first_call; /* made beforehand: s3_sweep_start() can still say that memory is out */
-    int64_t stop_in_ms; /* -1: not asked to stop */
+    int64_t stop_at;
     bool failed;
     struct error error;
 };
@@ -117,6 +118,13 @@ static void on_call(struct s3_call *c)
     sweep_next(w);
 }
 
+static void stop_call_in_time(struct s3_sweep *w)
+{
+    int64_t now = clock_monotonic_ms();
+    if (w->call && w->stop_at < INT64_MAX)
+        transfer_stop(w->s3->transfer, w->call, w->stop_at > now ? w->stop_at - now : 0);
+}
+
 /* One request at a time. */
 static void sweep_next(struct s3_sweep *w)
 {
@@ -162,11 +170,10 @@ static void sweep_next(struct s3_sweep *w)
     }
     w->call = c;
     transfer_submit(w->s3->transfer, c);
-    if (w->stop_in_ms >= 0)
-        transfer_stop(w->s3->transfer, c, w->stop_in_ms);
+    stop_call_in_time(w);
 }
 
-bool s3_sweep_start(struct s3 *s3, const struct s3_sweep_options *o)
+struct s3_sweep *s3_sweep_start(struct s3 *s3, const struct s3_sweep_options *o)
 {
     struct s3_sweep *w = calloc(1, sizeof *w);
     struct s3_call *first_call = s3_call_new();
@@ -177,7 +184,7 @@ bool s3_sweep_start(struct s3 *s3, const struct s3_sweep_options *o)
         s3_call_free(first_call);
         free(key);
         free(id);
-        return false;
+        return NULL;
     }
     w->s3 = s3;
     w->first_call = first_call;
@@ -187,7 +194,7 @@ bool s3_sweep_start(struct s3 *s3, const struct s3_sweep_options *o)
     w->timeout_ms = o->timeout_ms;
     w->done = o->done;
     w->context = o->context;
-    w->stop_in_ms = -1;
+    w->stop_at = INT64_MAX;
     if (id)
         w->ids[w->id_count++] = id;
     w->next = s3->sweeps;
@@ -196,14 +203,18 @@ bool s3_sweep_start(struct s3 *s3, const struct s3_sweep_options *o)
         w->next->link = &w->next;
     s3->sweeps = w;
     sweep_next(w);
-    return true;
+    return w;
 }
 
-void s3_sweeps_stop(struct s3 *s3, int64_t in_ms)
+void s3_sweep_stop(struct s3_sweep *w, int64_t in_ms)
 {
-    for (struct s3_sweep *w = s3->sweeps; w; w = w->next) {
-        w->stop_in_ms = in_ms;
-        if (w->call)
-            transfer_stop(s3->transfer, w->call, in_ms);
-    }
+    int64_t at = clock_monotonic_ms() + in_ms;
+    if (at < w->stop_at)
+        w->stop_at = at;
+    stop_call_in_time(w);
+}
+
+struct s3_sweep *s3_sweep_next(struct s3_sweep *w)
+{
+    return w->next;
 }

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "object/s3_internal.h"
+#include "object/s3_parts.h"
 
 /* One upload, as a state machine on the loop.
  *
@@ -14,12 +15,13 @@
  *
  * The first part waits for a second one, or for the end: only then it is known whether one PUT will do.
  *
- * What an attempt leaves when it goes wrong. The key is this attempt's alone, and no record names it unless `finished`
- * was said: so the object under it may always be removed by an owner that aborts. The multipart upload may not always be
- * aborted: a Complete whose answer never came may still be at work in the store, and an abort that meets it leaves, on
- * some stores, an object that HEAD shows and GET cannot read. Then the upload is left alone, unless the look at the
- * object has shown that the Complete did not happen; the owner's later cleaning (remove(), some time after) ends it. If
- * the store completes it yet later still, the object bears a key that nobody names, and that cleaning removes it. */
+ * What an attempt leaves when it goes wrong. The key is this attempt's alone, and no record names it unless
+ * `finished` was said: so the object under it may always be removed by an owner that aborts. The multipart
+ * upload may not always be aborted: a Complete whose answer never came may still be at work in the store, and
+ * an abort that meets it leaves, on some stores, an object that HEAD shows and GET cannot read. Then the
+ * upload is left alone, unless the look at the object has shown that the Complete did not happen; the owner's
+ * later cleaning (remove(), some time after) ends it. If the store completes it yet later still, the object
+ * bears a key that nobody names, and that cleaning removes it. */
 enum phase { FILLING, PUTTING, CREATING, NOTING, SENDING, COMPLETING, LOOKING, TIDYING };
 
 #define COMPLETE_MAX ((size_t)4 << 20) /* bytes of its body: 10,000 parts of some 250 */
@@ -58,24 +60,23 @@ struct object_upload {
     bool finishing;
 
     char upload_id[S3_UPLOAD_ID_MAX + 1]; /* "": none */
-    char **etags;                         /* by part number - 1 */
-    uint32_t etag_room;
+    struct s3_parts stored;
     struct buf complete;
-    uint8_t body_sha256[SHA256_BYTES]; /* of Complete, or of nothing */
+    uint8_t complete_sha256[SHA256_BYTES];
     char range[80];
 
     struct sending *sending; /* parts under way */
     uint32_t sending_count;
     struct s3_call *call; /* any other request under way */
-    bool sweeping;
+    struct s3_sweep *sweep;
 
     bool create_unclear;   /* an upload without a name may be open for our key */
     bool object_possible;  /* the store may have an object under our key */
     bool completed;        /* the multipart upload is no more */
     bool complete_unclear; /* a Complete may still be at work */
 
-    bool failed;                          /* said, or about to be */
-    bool ending, quiet;                   /* aborted; and nobody is to hear of it (close) */
+    bool failed;        /* said, or about to be */
+    bool ending, quiet; /* aborted; and nobody is to hear of it (close) */
     bool swept;
     int64_t end_at;
 
@@ -88,9 +89,7 @@ static void advance(struct object_upload *u);
 
 static void upload_free(struct object_upload *u)
 {
-    for (uint32_t i = 0; i < u->etag_room; i++)
-        free(u->etags[i]);
-    free(u->etags);
+    s3_parts_release(&u->stored);
     buf_release(&u->complete);
     free(u->key);
     free(u->content_type);
@@ -190,37 +189,10 @@ static bool is_heard(struct object_upload *u)
     return false;
 }
 
-static bool add_etag(struct object_upload *u, uint32_t number, const char *etag)
-{
-    if (number > u->etag_room) {
-        uint32_t room = u->etag_room ? 2 * u->etag_room : 16;
-        while (room < number)
-            room *= 2;
-        char **larger = realloc(u->etags, room * sizeof *larger);
-        if (!larger)
-            return false;
-        memset(larger + u->etag_room, 0, (room - u->etag_room) * sizeof *larger);
-        u->etags = larger;
-        u->etag_room = room;
-    }
-    return (u->etags[number - 1] = strdup(etag)) != NULL;
-}
-
-/* In quotes or not, as sent; what is inside needs no escape in XML. */
-static bool is_etag(const char *etag)
-{
-    size_t length = strlen(etag), inside = length;
-    if (length >= 2 && etag[0] == '"' && etag[length - 1] == '"') {
-        etag++;
-        inside -= 2;
-    }
-    return inside > 0 && strspn(etag, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:+/=") == inside;
-}
-
 static void on_look(struct s3_call *c);
 
-/* Is the object there, whole? A HEAD can lie: on some stores it shows an object that cannot be read. So the last byte
- * is fetched; its Content-Range tells the size too. An empty object has no last byte. */
+/* Is the object there, whole? A HEAD can lie: on some stores it shows an object that cannot be read. So the
+ * last byte is fetched; its Content-Range tells the size too. An empty object has no last byte. */
 static void look(struct object_upload *u)
 {
     struct s3_call *c = new_call(u, u->total > 0 ? "GET" : "HEAD", on_look);
@@ -238,7 +210,8 @@ static bool is_whole(const struct object_upload *u, const struct s3_call *c)
     if (u->total == 0)
         return c->content_length == 0;
     char range[80];
-    snprintf(range, sizeof range, "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, u->total - 1, u->total - 1, u->total);
+    snprintf(range, sizeof range, "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, u->total - 1, u->total - 1,
+             u->total);
     bool is_range = c->status == 206 ? strcmp(c->content_range, range) == 0 : u->total == 1;
     return is_range && c->answer.len == 1 && (uint8_t)c->answer.data[0] == u->last_byte;
 }
@@ -247,17 +220,14 @@ static void on_finished(struct object_upload *u)
 {
     upload_unlink(u);
     u->events->finished(u->context);
-    if (u->soon_pending)
-        u->dropped = true;
-    else
-        upload_free(u);
+    upload_free(u);
 }
 
 static void on_tidied(void *context, const struct error *e_or_null)
 {
     (void)e_or_null; /* the object stands; a stray upload is the bucket's to expire */
     struct object_upload *u = context;
-    u->sweeping = false;
+    u->sweep = NULL;
     if (u->ending)
         advance(u);
     else
@@ -288,16 +258,12 @@ static void on_look(struct s3_call *c)
         return;
     }
     if (u->create_unclear && u->upload_id[0]) {
-        const struct s3_sweep_options strays = {.key = u->key,
-                                                .list = true,
-                                                .timeout_ms = u->s3->abort_ms,
-                                                .done = on_tidied,
-                                                .context = u};
+        const struct s3_sweep_options strays = {
+            .key = u->key, .list = true, .timeout_ms = u->s3->abort_ms, .done = on_tidied, .context = u};
         u->phase = TIDYING;
-        if (s3_sweep_start(u->s3, &strays)) {
-            u->sweeping = true;
+        u->sweep = s3_sweep_start(u->s3, &strays);
+        if (u->sweep)
             return;
-        }
     }
     on_finished(u);
 }
@@ -331,10 +297,7 @@ static void put(struct object_upload *u)
     s3_ask_for_object(u->s3, &c->ask, u->content_type);
     c->body = p ? p->data : "";
     c->body_len = p ? p->length : 0;
-    if (p)
-        c->ask.sha256 = p->has_sha256 ? p->sha256 : NULL;
-    else if (u->s3->store.sign_parts && sha256_of("", 0, u->body_sha256))
-        c->ask.sha256 = u->body_sha256;
+    c->ask.sha256 = p && p->has_sha256 ? p->sha256 : NULL;
     u->object_possible = true;
     submit(u, PUTTING, c);
 }
@@ -394,9 +357,9 @@ static void on_part_sent(struct s3_call *c)
     }
     if (!ok) {
         fail_soon(u, &e);
-    } else if (!is_etag(etag)) {
+    } else if (!s3_etag_ok(etag)) {
         fail_text(u, ERROR_STORAGE, "the S3 store took a part without telling its ETag");
-    } else if (!add_etag(u, number, etag)) {
+    } else if (!s3_parts_set(&u->stored, number, etag)) {
         out_of_memory(u);
     } else {
         u->events->part_done(u->context, buffer);
@@ -440,9 +403,10 @@ static void on_completed(struct s3_call *c)
 {
     struct object_upload *u = c->context;
     bool ok = c->ok && s3_xml_is_completed(c->answer.data ? c->answer.data : "", c->answer.len);
-    /* NoSuchUpload is also what a second request is told after a first that did its work and whose answer was lost, be
-     * it sent again by us or by libcurl. */
-    bool unclear = !ok && (c->ok || c->unclear || c->passing || c->stopped || strcmp(c->code, "NoSuchUpload") == 0);
+    /* NoSuchUpload is also what a second request is told after a first that did its work and whose answer was
+     * lost, be it sent again by us or by libcurl. */
+    bool unclear =
+        !ok && (c->ok || c->unclear || c->passing || c->stopped || strcmp(c->code, "NoSuchUpload") == 0);
     struct error e = c->error;
     s3_call_free(c);
     u->completed = ok;
@@ -455,24 +419,10 @@ static void on_completed(struct s3_call *c)
         fail_soon(u, &e);
 }
 
-static bool write_complete(struct object_upload *u)
-{
-    buf_init(&u->complete, COMPLETE_MAX);
-    buf_append_text(&u->complete, "<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">");
-    for (uint32_t i = 0; i < u->parts_given; i++) {
-        const char *etag = u->etags[i];
-        size_t quote = etag[0] == '"', inside = strlen(etag) - 2 * quote;
-        const char *mark = quote ? "&quot;" : "";
-        buf_printf(&u->complete, "<Part><PartNumber>%" PRIu32 "</PartNumber><ETag>%s%.*s%s</ETag></Part>", i + 1, mark,
-                   (int)inside, etag + quote, mark);
-    }
-    buf_append_text(&u->complete, "</CompleteMultipartUpload>");
-    return buf_ok(&u->complete) && sha256_of(u->complete.data, u->complete.len, u->body_sha256);
-}
-
 static void complete(struct object_upload *u)
 {
-    if (!write_complete(u)) {
+    s3_parts_append_complete(&u->stored, u->parts_given, &u->complete);
+    if (!buf_ok(&u->complete) || !sha256_of(u->complete.data, u->complete.len, u->complete_sha256)) {
         out_of_memory(u);
         return;
     }
@@ -481,10 +431,11 @@ static void complete(struct object_upload *u)
         return;
     c->ask.query[c->ask.query_count++] = (struct sigv4_pair){"uploadId", u->upload_id};
     c->ask.headers[c->ask.header_count++] = (struct sigv4_pair){"content-type", "application/xml"};
-    c->ask.sha256 = u->body_sha256;
+    c->ask.sha256 = u->complete_sha256;
     c->body = u->complete.data;
     c->body_len = u->complete.len;
     c->may_hide_error = true;
+    c->patience = 4; /* putting many parts together takes a while */
     u->object_possible = true;
     submit(u, COMPLETING, c);
 }
@@ -495,7 +446,7 @@ static void on_swept(void *context, const struct error *e_or_null)
 {
     (void)e_or_null; /* what is left is the later cleaning's */
     struct object_upload *u = context;
-    u->sweeping = false;
+    u->sweep = NULL;
     u->swept = true;
     advance(u);
 }
@@ -513,13 +464,15 @@ static bool sweep(struct object_upload *u)
     bool needed = o.upload_id || o.list || o.object;
     if (!needed || u->swept || u->s3->closing || o.timeout_ms <= 0)
         return false;
-    u->sweeping = s3_sweep_start(u->s3, &o);
-    return u->sweeping;
+    u->sweep = s3_sweep_start(u->s3, &o);
+    if (u->sweep)
+        s3_sweep_stop(u->sweep, o.timeout_ms);
+    return u->sweep != NULL;
 }
 
 static void end(struct object_upload *u)
 {
-    if (u->call || u->sending || u->sweeping || sweep(u))
+    if (u->call || u->sending || u->sweep || sweep(u))
         return;
     if (!u->quiet) {
         u->aborted_pending = true;
@@ -585,6 +538,7 @@ struct object_upload *s3_upload_begin(struct s3 *s3, const struct object_upload_
             upload_free(u);
         return NULL;
     }
+    buf_init(&u->complete, COMPLETE_MAX);
     u->s3 = s3;
     u->events = o->events;
     u->context = o->context;
@@ -596,7 +550,8 @@ struct object_upload *s3_upload_begin(struct s3 *s3, const struct object_upload_
     return u;
 }
 
-void s3_upload_part(struct object_upload *u, uint32_t buffer, const void *data, size_t length, const uint8_t *sha256)
+void s3_upload_part(struct object_upload *u, uint32_t buffer, const void *data, size_t length,
+                    const uint8_t *sha256)
 {
     assert(u->part_count < OBJECT_PARTS_MAX && !u->finishing && !u->ending);
     assert(sha256 || !u->s3->store.sign_parts);
@@ -605,7 +560,8 @@ void s3_upload_part(struct object_upload *u, uint32_t buffer, const void *data, 
     if (u->parts_taken == u->s3->parts_max) {
         struct error e;
         error_set(&e, ERROR_TOO_LARGE,
-                  "the file needs more than %" PRIu32 " parts, which is all that S3 allows: raise GOPIE_DS_S3_PART_SIZE",
+                  "the file needs more than %" PRIu32
+                  " parts, which is all that S3 allows: raise GOPIE_DS_S3_PART_SIZE",
                   u->s3->parts_max);
         fail_soon(u, &e);
         return;
@@ -641,8 +597,8 @@ void s3_upload_finish(struct object_upload *u, uint64_t total)
     advance(u);
 }
 
-/* Parts and looks are broken off. What changes the store by itself is let come to its end, for half of the time: broken
- * off, it might still do its work after we have tidied up. */
+/* Parts and looks are broken off. What changes the store by itself is let come to its end, for half of the
+ * time: broken off, it might still do its work after we have tidied up. */
 static void begin_end(struct object_upload *u, int64_t in_ms)
 {
     u->ending = true;
@@ -651,6 +607,8 @@ static void begin_end(struct object_upload *u, int64_t in_ms)
         transfer_stop(u->s3->transfer, s->call, 0);
     if (u->call)
         transfer_stop(u->s3->transfer, u->call, u->phase == LOOKING ? 0 : in_ms / 2);
+    if (u->sweep)
+        s3_sweep_stop(u->sweep, in_ms / 2);
     advance(u);
 }
 

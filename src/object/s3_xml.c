@@ -46,8 +46,8 @@ static bool skip_behind(struct reader *r, const char *text)
 
 static bool is_name_char(char c)
 {
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-' ||
-           c == '.' || c == ':';
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '-' || c == '.' || c == ':';
 }
 
 static bool read_name(struct reader *r, char ret[NAME_MAX_LEN + 1])
@@ -108,7 +108,8 @@ static bool begin(struct reader *r, const char *text, size_t length, const char 
         return false;
     skip_blanks(r);
     bool is_empty;
-    if (!take(r, "<") || !read_name(r, r->names[0]) || strcmp(r->names[0], root) != 0 || !read_tag_end(r, &is_empty))
+    if (!take(r, "<") || !read_name(r, r->names[0]) || strcmp(r->names[0], root) != 0 ||
+        !read_tag_end(r, &is_empty))
         return false;
     r->depth = is_empty ? 0 : 1;
     return true;
@@ -245,8 +246,8 @@ static bool next_end(struct reader *r, struct text *ret)
         if (take(r, "</")) {
             char name[NAME_MAX_LEN + 1];
             bool is_empty;
-            if (!read_name(r, name) || strcmp(name, r->names[r->depth - 1]) != 0 || !read_tag_end(r, &is_empty) ||
-                is_empty)
+            if (!read_name(r, name) || strcmp(name, r->names[r->depth - 1]) != 0 ||
+                !read_tag_end(r, &is_empty) || is_empty)
                 return false;
             r->depth--;
             return r->depth > 0 || at_end(r);

@@ -1,9 +1,10 @@
-/* The few XML documents that S3 answers with, read strictly: no DTD, no processing instruction but the first, UTF-8
- * only, the five named entities and character references, a bounded depth. Element names are compared without their
- * prefix, and attributes are skipped. What is not of interest is skipped; what is cut off or malformed is refused.
+/* The few XML documents that S3 answers with, read strictly: no DTD, no processing instruction but the first,
+ * UTF-8 only, the five named entities and character references, a bounded depth. Element names are compared
+ * without their prefix, and attributes are skipped. What is not of interest is skipped; what is cut off or
+ * malformed is refused.
  *
- * Shapes: https://docs.aws.amazon.com/AmazonS3/latest/API/ (API_CreateMultipartUpload, API_CompleteMultipartUpload,
- * API_ListMultipartUploads, ErrorResponses). Pure. */
+ * Shapes: https://docs.aws.amazon.com/AmazonS3/latest/API/ (API_CreateMultipartUpload,
+ * API_CompleteMultipartUpload, API_ListMultipartUploads, ErrorResponses). Pure. */
 #ifndef OBJECT_S3_XML_H
 #define OBJECT_S3_XML_H
 
@@ -20,8 +21,8 @@
 /* The text of elements, whole: at most `size - 1` bytes. A longer one is a malformed document. */
 
 struct s3_error_document {
-    char code[S3_CODE_MAX + 1];     /* [A-Za-z0-9._-]; "" where it has another form */
-    char region[S3_CODE_MAX + 1];   /* of AuthorizationHeaderMalformed and PermanentRedirect; "": not told */
+    char code[S3_CODE_MAX + 1];   /* [A-Za-z0-9._-]; "" where it has another form */
+    char region[S3_CODE_MAX + 1]; /* of AuthorizationHeaderMalformed and PermanentRedirect; "": not told */
 };
 
 /* <Error>. False: anything else. */
@@ -40,7 +41,7 @@ struct s3_uploads_page {
 
 /* <ListMultipartUploadsResult>: calls `upload` for each, with a text that lives as long as the call. */
 MUST_CHECK bool s3_xml_uploads(const char *text, size_t length,
-                               void (*upload)(void *context, const char *key, const char *upload_id), void *context,
-                               struct s3_uploads_page *ret);
+                               void (*upload)(void *context, const char *key, const char *upload_id),
+                               void *context, struct s3_uploads_page *ret);
 
 #endif

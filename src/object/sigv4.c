@@ -22,8 +22,8 @@ void sigv4_time(int64_t time_s, char ret[SIGV4_TIME_SIZE])
 /* In ASCII, whatever the locale. */
 static bool is_unreserved(unsigned char c)
 {
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
-           c == '.' || c == '~';
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '_' || c == '.' || c == '~';
 }
 
 void sigv4_append_encoded(struct buf *b, const char *text, bool is_path)
@@ -91,8 +91,8 @@ static void append_scope(struct buf *b, const char *time, const char *region)
     buf_printf(b, "%.*s/%s/s3/aws4_request", SIGV4_DATE_LEN, time, region);
 }
 
-bool sigv4_append_string_to_sign(struct buf *b, const char *time, const char *region, const char *canonical_request,
-                                 size_t length)
+bool sigv4_append_string_to_sign(struct buf *b, const char *time, const char *region,
+                                 const char *canonical_request, size_t length)
 {
     uint8_t digest[SHA256_BYTES];
     char hex[SHA256_HEX_SIZE];
@@ -121,8 +121,8 @@ bool sigv4_signature(const struct sigv4_key *k, const char *time, const char *st
     }
     uint8_t key[SHA256_BYTES];
     bool ok = hmac_sha256(secret, (size_t)secret_len, time, SIGV4_DATE_LEN, key) &&
-              derive(key, k->region, strlen(k->region)) && derive(key, "s3", 2) && derive(key, "aws4_request", 12) &&
-              derive(key, string_to_sign, length);
+              derive(key, k->region, strlen(k->region)) && derive(key, "s3", 2) &&
+              derive(key, "aws4_request", 12) && derive(key, string_to_sign, length);
     if (ok)
         hex_encode(key, sizeof key, ret_hex);
     explicit_bzero(secret, (size_t)secret_len);

@@ -1,9 +1,10 @@
-/* AWS Signature Version 4 for S3, as pure functions in the stages of its specification, so that each can be compared
- * with another implementation: canonical request, string to sign, signature; then a header or a link.
- * https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html and sigv4-query-string-auth.html
+/* AWS Signature Version 4 for S3, as pure functions in the stages of its specification, so that each can be
+ * compared with another implementation: canonical request, string to sign, signature; then a header or a
+ * link. https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html and
+ * sigv4-query-string-auth.html
  *
- * S3 differs from other services: the path is percent-encoded once, and not normalised. No function does I/O or looks
- * at a clock. False and NULL mean out of memory. */
+ * S3 differs from other services: the path is percent-encoded once, and not normalised. No function does I/O
+ * or looks at a clock. False and NULL mean out of memory. */
 #ifndef OBJECT_SIGV4_H
 #define OBJECT_SIGV4_H
 
@@ -29,8 +30,8 @@ struct sigv4_key {
 
 struct sigv4_request {
     const char *method;
-    const char *path;  /* encoded, as it is sent */
-    const char *query; /* as sigv4_append_query() writes it; "": none */
+    const char *path;                 /* encoded, as it is sent */
+    const char *query;                /* as sigv4_append_query() writes it; "": none */
     const struct sigv4_pair *headers; /* to be signed: lower-case names, sorted; "host" is among them */
     size_t header_count;
     const char *payload; /* SHA-256 of the body in hex, or SIGV4_UNSIGNED_PAYLOAD */
@@ -39,11 +40,12 @@ struct sigv4_request {
 /* `time_s` (seconds since 1970, from year 1970 to 9999) in the form that is signed. */
 void sigv4_time(int64_t time_s, char ret[SIGV4_TIME_SIZE]);
 
-/* Percent-encodes all but unreserved characters (RFC 3986), with upper-case digits; "/" stays where `is_path`. */
+/* Percent-encodes all but unreserved characters (RFC 3986), with upper-case digits; "/" stays where
+ * `is_path`. */
 void sigv4_append_encoded(struct buf *b, const char *text, bool is_path);
 
-/* "name=value&..." encoded and sorted by name, as it is signed and sent. Sorts `pairs` in place; the names are
- * different, and need no encoding to be sorted (ASCII letters, digits and "-"). */
+/* "name=value&..." encoded and sorted by name, as it is signed and sent. Sorts `pairs` in place; the names
+ * are different, and need no encoding to be sorted (ASCII letters, digits and "-"). */
 void sigv4_append_query(struct buf *b, struct sigv4_pair *pairs, size_t count);
 
 void sigv4_append_canonical_request(struct buf *b, const struct sigv4_request *r);
@@ -63,15 +65,16 @@ MUST_CHECK bool sigv4_append_authorization(struct buf *b, const struct sigv4_key
 #define SIGV4_LINK_EXTRA_MAX 4
 
 struct sigv4_link {
-    const char *authority; /* as it is in Host */
-    const char *path;      /* encoded */
-    const char *session_token; /* NULL: none */
-    int64_t seconds;           /* 1 to SIGV4_LINK_SECONDS_MAX */
+    const char *authority;          /* as it is in Host */
+    const char *path;               /* encoded */
+    const char *session_token;      /* NULL: none */
+    int64_t seconds;                /* 1 to SIGV4_LINK_SECONDS_MAX */
     const struct sigv4_pair *extra; /* further parameters, at most SIGV4_LINK_EXTRA_MAX */
     size_t extra_count;
 };
 
-/* Appends the query of a link for GET, its signature included: "X-Amz-Algorithm=...&...&X-Amz-Signature=...". */
+/* Appends the query of a link for GET, its signature included: "X-Amz-Algorithm=...&...&X-Amz-Signature=...".
+ */
 MUST_CHECK bool sigv4_append_link_query(struct buf *b, const struct sigv4_key *key, const char *time,
                                         const struct sigv4_link *link);
 

@@ -48,8 +48,9 @@ struct object_store_api {
     const char *name; /* "local", "s3" */
 
     /* Ends what runs, drops the uploads that are under way (their data is no longer read, nothing of them is
-     * left, none of their events comes any more), ends the threads and frees the store. Drain the mailbox
-     * afterwards: removals are still answered there. */
+     * left, as far as the store answers within two seconds, none of their events comes any more), ends the
+     * threads and frees the store. Not from within an event. Drain the mailbox afterwards: removals are still
+     * answered there. */
     void (*close)(struct object_store *s);
 
     /* Is the store there and writable? Blocks: for --check-config and start only. ERROR_UNAVAILABLE: it does
@@ -64,9 +65,10 @@ struct object_store_api {
                                    struct error *e);
 
     /* The next `length` bytes of the object. `data` stays valid and unchanged until part_done(buffer), or
-     * finished or aborted. At most OBJECT_PARTS_MAX at a time. Every part but the last has the size of its
-     * buffer, at least the store's part_size. `sha256` (32 bytes, copied) is of these bytes; needed where the
-     * store has sign_parts, else NULL will do. */
+     * finished or aborted. The store may hold the first part until it knows that it is not the last: it is
+     * done only after a second part, or finish. At most OBJECT_PARTS_MAX at a time. Every part but the last
+     * has the size of its buffer, at least the store's part_size. `sha256` (32 bytes, copied) is of these
+     * bytes; needed where the store has sign_parts, else NULL will do. */
     void (*part)(struct object_upload *u, uint32_t buffer, const void *data, size_t length,
                  const uint8_t *sha256);
 

@@ -9,13 +9,13 @@
 
 #include "base/clock.h"
 
-/* A try may take so long, and a second more for each 64 KiB of its body. A store that completes a large object
- * sends white space meanwhile. */
+/* A try may take so long, and a second more for each 64 KiB of its body. A store that completes a large
+ * object sends white space meanwhile. */
 #define TRY_MS 300000
 #define SLOWEST_BYTES_A_MS 64
 
-/* The thread looks at its calls at least so often. */
-#define ROUND_MS 1000
+/* The thread looks at its calls at least so often; it is woken for all that is new. */
+#define ROUND_MS 60000
 
 struct bell;
 
@@ -42,7 +42,8 @@ struct transfer {
     } shared;
 };
 
-/* What is posted to the loop's mailbox: calls wait in `finished`. It outlives the transfer while it is out. */
+/* What is posted to the loop's mailbox: calls wait in `finished`. It outlives the transfer while it is out.
+ */
 struct bell {
     struct task task;
     struct transfer *transfer; /* the loop's; NULL when it has gone */
@@ -126,7 +127,7 @@ static void again(struct s3_call *c, int64_t wait_ms, bool slow_down)
     char why[512];
     snprintf(why, sizeof why, "%.*s", (int)sizeof why - 1, c->error.message);
     if (c->tries > 1)
-        error_set(&c->error, ERROR_STORAGE, "%s (tried %u times in %lld s)", why, c->tries,
+        error_set(&c->error, c->error.code, "%s (tried %u times in %lld s)", why, c->tries,
                   (long long)((now - c->give_up_at + c->timeout_ms) / 1000));
     over(c, false);
 }
@@ -206,47 +207,52 @@ static void on_done(void *context, struct http_transfer *h, enum http_outcome ou
         over(c, false);
         break;
     case HTTP_IMPOSSIBLE:
-        c->untrusted = e->code == ERROR_CONFIG;
-        if (c->untrusted)
-            error_set(&c->error, ERROR_CONFIG, "the S3 store's certificate is not trusted (%s): check GOPIE_DS_S3_CA_FILE",
-                      http_transfer_detail(h));
-        else
+        if (e->code == ERROR_CONFIG) {
+            error_set(&c->error, ERROR_CONFIG,
+                      "the S3 store's certificate is not trusted: check GOPIE_DS_S3_CA_FILE");
+            snprintf(c->detail, sizeof c->detail, "%s", http_transfer_detail(h));
+        } else
             error_set(&c->error, ERROR_STORAGE, "the request to the S3 store cannot be made: %s", e->message);
         over(c, false);
         break;
     }
 }
 
+static const uint8_t sha256_of_nothing[SHA256_BYTES] = {
+    0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24,
+    0x27, 0xae, 0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55};
+
 static void start_try(struct s3_call *c)
 {
     struct transfer *t = c->transfer;
     int64_t now = clock_monotonic_ms();
+    if (c->body_len == 0)
+        c->ask.sha256 = sha256_of_nothing;
     if (c->tries++ == 0)
         c->give_up_at = now + c->timeout_ms;
     struct s3_signed request; /* anew for each try: a signature holds for 15 minutes */
     if (!s3_request_sign(t->options.site, &c->ask, clock_wall_us() / 1000000, &request))
         error_set(&c->error, ERROR_INTERNAL, "out of memory");
     else {
-        int64_t silence_s = t->options.silence_s;
+        int64_t silence_s = t->options.silence_s * (c->patience ? c->patience : 1);
         if (c->timeout_ms < silence_s * 1000)
             silence_s = c->timeout_ms / 1000 > 0 ? c->timeout_ms / 1000 : 1;
-        c->http = http_transfer_start(
-            t->http,
-            &(struct http_transfer_options){
-                .method = c->ask.method,
-                .url = request.url.data,
-                .headers = request.lines,
-                .body = c->body,
-                .body_len = c->body_len,
-                .once = c->once,
-                .connect_ms = t->options.connect_ms,
-                .deadline_ms = TRY_MS + (int64_t)(c->body_len / SLOWEST_BYTES_A_MS),
-                .silence_s = silence_s,
-                .answer_max = c->answer_max ? c->answer_max : S3_ANSWER_MAX,
-                .done = on_done,
-                .context = c,
-            },
-            &c->error);
+        c->http = http_transfer_start(t->http,
+                                      &(struct http_transfer_options){
+                                          .method = c->ask.method,
+                                          .url = request.url.data,
+                                          .headers = request.lines,
+                                          .body = c->body,
+                                          .body_len = c->body_len,
+                                          .once = c->once,
+                                          .connect_ms = t->options.connect_ms,
+                                          .deadline_ms = TRY_MS + (int64_t)(c->body_len / SLOWEST_BYTES_A_MS),
+                                          .silence_s = silence_s,
+                                          .answer_max = c->answer_max ? c->answer_max : S3_ANSWER_MAX,
+                                          .done = on_done,
+                                          .context = c,
+                                      },
+                                      &c->error);
     }
     s3_signed_release(&request);
     if (!c->http)

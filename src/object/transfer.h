@@ -1,7 +1,7 @@
 /* The transfer thread: signs, sends and tries again the requests of all uploads, over one http_transfers.
  *
- * The loop fills a `struct s3_call` and submits it; from then on it is the thread's, until `done` is called on the loop.
- * The two share two lists of calls behind a lock, nothing else. */
+ * The loop fills a `struct s3_call` and submits it; from then on it is the thread's, until `done` is called
+ * on the loop. The two share two lists of calls behind a lock, nothing else. */
 #ifndef OBJECT_TRANSFER_H
 #define OBJECT_TRANSFER_H
 
@@ -20,13 +20,14 @@
 /* One request, tried until it is answered or given up. */
 struct s3_call {
     /* Asked: unchanged until `done`, as is what it points to. */
-    struct s3_ask ask;
+    struct s3_ask ask; /* where there is no body, its digest is not needed */
     const void *body;
     size_t body_len;
-    bool once;           /* libcurl must not send it twice by itself */
-    bool may_hide_error; /* a 200 may carry an <Error> */
-    size_t answer_max;   /* 0: S3_ANSWER_MAX */
-    int64_t timeout_ms;  /* since the first try; a try that runs by then is not ended by it */
+    bool once;                       /* libcurl must not send it twice by itself */
+    bool may_hide_error;             /* a 200 may carry an <Error> */
+    size_t answer_max;               /* 0: S3_ANSWER_MAX */
+    int64_t timeout_ms;              /* since the first try; a try that runs by then is not ended by it */
+    unsigned patience;               /* may be silent for so many times as long as other requests; 0 is 1 */
     void (*done)(struct s3_call *c); /* on the loop; may free the call */
     void *context;
 
@@ -34,8 +35,8 @@ struct s3_call {
     bool ok;      /* a status of success; else `error` says why not */
     bool stopped; /* by s3_call_stop() */
     bool passing; /* not ok, but what it ended with may pass: no answer, or one that asks to try again */
-    bool unclear; /* a try, the last or one before it, may have been done by the store without our hearing of it */
-    bool untrusted; /* the certificate is not trusted; `error` has the details, for operators */
+    bool unclear; /* a try, the last or one before it, may have been done by the store without our hearing of
+                     it */
     int status;   /* of the last answer; 0: none */
     unsigned tries;
     char code[S3_CODE_MAX + 1];
@@ -44,6 +45,7 @@ struct s3_call {
     char content_range[64];
     int64_t content_length; /* -1: absent */
     struct error error;
+    char detail[256]; /* where the certificate is not trusted: more, for operators; else "" */
 
     /* The thread's. */
     struct s3_call *next;
@@ -68,7 +70,8 @@ struct transfer_options {
 
 struct transfer *transfer_new(const struct transfer_options *o, struct error *e);
 
-/* Stops what runs, ends the thread, calls the remaining `done`s from within, frees. Drain the mailbox afterwards. */
+/* Stops what runs, ends the thread, calls the remaining `done`s from within, frees. Drain the mailbox
+ * afterwards. */
 void transfer_free(struct transfer *t);
 
 void transfer_submit(struct transfer *t, struct s3_call *c);
@@ -76,8 +79,8 @@ void transfer_submit(struct transfer *t, struct s3_call *c);
 /* Gives a submitted call up in `in_ms` at the latest (0: now); `done` still comes. On the loop. */
 void transfer_stop(struct transfer *t, struct s3_call *c, int64_t in_ms);
 
-/* Waits up to `wait_ms` for calls to be done, and calls their `done`s from within: for the few places that may block.
- * The loop itself does not need it. */
+/* Waits up to `wait_ms` for calls to be done, and calls their `done`s from within: for the few places that
+ * may block. The loop itself does not need it. */
 void transfer_wait(struct transfer *t, int64_t wait_ms);
 
 #endif

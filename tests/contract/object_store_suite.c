@@ -272,7 +272,8 @@ static void abort_after_a_part(void **state)
     static char part[PART];
     struct watched w;
     watched_begin(&w, store, KEY);
-    for (uint32_t i = 0; i < 2; i++) /* a store may hold the first back until it knows that it is not the last */
+    /* Two: a store may hold the first back until it knows that it is not the last. */
+    for (uint32_t i = 0; i < 2; i++)
         send_part(store, w.upload, i, part, sizeof part);
     int64_t deadline = clock_monotonic_ms() + DEADLINE_MS;
     while (w.parts_done == 0)

@@ -1,5 +1,6 @@
-/* The suite for S3, and what only that has. Run by tests/s3/test_object_store_s3.py, which starts a real S3 server and
- * says by S3_* variables where it is; LOOK_URL is where it tells, by another client (boto3), what is in the bucket. */
+/* The suite for S3, and what only that has. Run by tests/s3/test_object_store_s3.py, which starts a real S3
+ * server and says by S3_* variables where it is; LOOK_URL is where it tells, by another client (boto3), what
+ * is in the bucket. */
 #include "object_store_suite.h"
 
 #include <setjmp.h>
@@ -33,7 +34,8 @@ static struct object_s3_options options_of_environment(struct mailbox *done)
     return (struct object_s3_options){
         .endpoint = variable("S3_ENDPOINT"),
         .public_endpoint = variable("S3_PUBLIC_ENDPOINT"),
-        .addressing = strcmp(variable("S3_ADDRESSING"), "virtual") == 0 ? S3_ADDRESSING_VIRTUAL : S3_ADDRESSING_PATH,
+        .addressing =
+            strcmp(variable("S3_ADDRESSING"), "virtual") == 0 ? S3_ADDRESSING_VIRTUAL : S3_ADDRESSING_PATH,
         .region = variable("S3_REGION"),
         .bucket = variable("S3_BUCKET"),
         .access_key = variable("S3_ACCESS_KEY"),
@@ -187,19 +189,18 @@ static void note_begun(void *context, const char *upload_id)
     snprintf(n->upload_id, sizeof n->upload_id, "%s", upload_id);
 }
 
-static const struct object_upload_events noting_events = {note_part_done, note_finished, note_failed, note_aborted,
-                                                          note_begun};
+static const struct object_upload_events noting_events = {note_part_done, note_finished, note_failed,
+                                                          note_aborted, note_begun};
 
 static void noting_begin(struct noting *n, const char *key)
 {
     struct error e;
     *n = (struct noting){0};
-    n->upload = store->api->begin(store,
-                                  &(struct object_upload_options){.key = key,
-                                                                  .content_type = "text/csv; charset=utf-8",
-                                                                  .events = &noting_events,
-                                                                  .context = n},
-                                  &e);
+    n->upload = store->api->begin(
+        store,
+        &(struct object_upload_options){
+            .key = key, .content_type = "text/csv; charset=utf-8", .events = &noting_events, .context = n},
+        &e);
     assert_non_null(n->upload);
 }
 
@@ -317,10 +318,18 @@ static void remove_aborts_what_was_left(void **state)
 static void keys_of_every_kind(void **state)
 {
     (void)state;
-    static const char *const keys[] = {
-        "a b/c d.csv",     "a+b/c+d.csv",   "100%/%41%2F.csv", "~a/~b~.csv",           "\xC3\xA4\xE6\x97\xA5/\xF0\x9F\xA6\x86.csv",
-        "a/b/c/d/e.csv",   "a&b=c?d#e/f.csv", "a'b\"c/(d)!*.csv", "$,;:@/[x]{y}|^`.csv", "back\\slash/x.csv",
-        "...a/b..csv",     "<x>/&amp;.csv"};
+    static const char *const keys[] = {"a b/c d.csv",
+                                       "a+b/c+d.csv",
+                                       "100%/%41%2F.csv",
+                                       "~a/~b~.csv",
+                                       "\xC3\xA4\xE6\x97\xA5/\xF0\x9F\xA6\x86.csv",
+                                       "a/b/c/d/e.csv",
+                                       "a&b=c?d#e/f.csv",
+                                       "a'b\"c/(d)!*.csv",
+                                       "$,;:@/[x]{y}|^`.csv",
+                                       "back\\slash/x.csv",
+                                       "...a/b..csv",
+                                       "<x>/&amp;.csv"};
     for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
         struct error e;
         assert_true(store->api->organisation_ok(keys[i], &e));
@@ -331,8 +340,8 @@ static void keys_of_every_kind(void **state)
             fail_msg("key '%s'", keys[i]);
         /* The link works as it is. */
         int64_t expires_at;
-        _cleanup_free_ char *link =
-            store->api->link(store, keys[i], "a.csv", "text/csv", clock_wall_us() + 60 * SECOND, &expires_at, &e);
+        _cleanup_free_ char *link = store->api->link(store, keys[i], "a.csv", "text/csv",
+                                                     clock_wall_us() + 60 * SECOND, &expires_at, &e);
         buf_init(&linked, 4096);
         assert_int_equal(look("link", link, &linked), 200);
         assert_string_equal(linked.data, keys[i]);
@@ -395,8 +404,11 @@ static void parts_run_out(void **state)
 
 int main(void)
 {
-    static const struct object_store_backend s3 = {
-        .name = "object store: s3", .open = open_here, .closed = clear, .fetch = fetch, .unfinished = unfinished};
+    static const struct object_store_backend s3 = {.name = "object store: s3",
+                                                   .open = open_here,
+                                                   .closed = clear,
+                                                   .fetch = fetch,
+                                                   .unfinished = unfinished};
     const struct CMUnitTest tests[] = {
         TEST(no_byte_is_sent_before_the_upload_is_noted),
         TEST(abort_instead_of_noting),

@@ -132,15 +132,21 @@ class Swift:
 
     def __init__(self, bucket="downloads", tls=False, workers=0, acl=False):
         self.bucket, self.tls = bucket, tls
-        self.processes = []
-        # Not below a directory that only root may enter.
-        self.directory = tempfile.mkdtemp(prefix="swift-", dir="/var/tmp")
-        try:
-            self._start(workers, acl)
-            self.client().create_bucket(Bucket=bucket)
-        except BaseException:
-            self.stop()
-            raise
+        if os.geteuid() != 0:
+            raise RuntimeError("Swift's servers are started as root, and drop to the user swift")
+        self.processes, self._client = [], None
+        for attempt in range(3):
+            # Not below a directory that only root may enter.
+            self.directory = tempfile.mkdtemp(prefix="swift-", dir="/var/tmp")
+            try:
+                self._start(workers, acl)
+                self.client().create_bucket(Bucket=bucket)
+                return
+            except BaseException as e:
+                self.stop()
+                # Somebody may have taken a port between our look and Swift's.
+                if attempt == 2 or not isinstance(e, RuntimeError):
+                    raise
 
     def _start(self, workers, acl):
         os.chmod(self.directory, 0o755)
@@ -179,22 +185,30 @@ class Swift:
 
     def _wait(self, ports, logs):
         deadline = time.monotonic() + START_S
-        while not all(is_open(port) for port in ports):
-            ended = [p for p in self.processes if p.poll() is not None]
+        while True:
+            open_ = all(is_open(port) for port in ports)
+            ended = any(p.poll() is not None for p in self.processes)
+            if open_ and not ended:
+                return
             if ended or time.monotonic() > deadline:
                 texts = "".join(open(f"{logs}/{name}", errors="replace").read()[-2000:] for name in os.listdir(logs))
                 raise RuntimeError(f"Swift did not start:\n{texts}")
             time.sleep(0.02)
 
-    def client(self, **options):
-        """A boto3 client."""
+    def client(self):
+        """A boto3 client; any thread may use it."""
+        if not self._client:
+            self._client = self._new_client()
+        return self._client
+
+    def _new_client(self):
         import boto3
         import botocore.config
         config = botocore.config.Config(s3={"addressing_style": "path"}, signature_version="s3v4",
                                         retries={"max_attempts": 3})
-        return boto3.client("s3", **{**dict(endpoint_url=self.endpoint, aws_access_key_id=self.access_key,
-                                            aws_secret_access_key=self.secret_key, region_name=self.region,
-                                            verify=self.ca_file or False, config=config), **options})
+        return boto3.client("s3", endpoint_url=self.endpoint, aws_access_key_id=self.access_key,
+                            aws_secret_access_key=self.secret_key, region_name=self.region,
+                            verify=self.ca_file or False, config=config)
 
     def open_uploads(self):
         """Keys of multipart uploads that are open."""
@@ -230,7 +244,7 @@ class Swift:
             except subprocess.TimeoutExpired:
                 os.killpg(p.pid, signal.SIGKILL)
                 p.wait()
-        self.processes = []
+        self.processes, self._client = [], None
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def __enter__(self):

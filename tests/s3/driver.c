@@ -1,10 +1,11 @@
 /* Drives the S3 store for the tests and the benchmark: what the server does, without the server.
  *
- *     s3_driver upload [--abort-after MS] KEY=BYTES...   all at once; one line each as it ends:
- *         KEY finished|failed|aborted MS PARTS-DONE CODE MESSAGE     (failed is followed by its aborted)
+ *     s3_driver upload [--abort-after MS] [--close-after MS] KEY=BYTES...   all at once; one line each as it
+ * ends: KEY finished|failed|aborted MS PARTS-DONE CODE MESSAGE     (failed is followed by its aborted)
  *     s3_driver check | remove KEY [UPLOAD-ID] | link KEY FILE-NAME SECONDS
  *
- * S3_* variables say where the store is. Byte i of an object is (i / 4096 + i) % 251. */
+ * S3_* variables say where the store is. Byte i of an object is (i / 4096 + i) % 251; with SAME_BYTES in the
+ * environment what is in the buffers. With TORN_PART the second part is changed behind its digest. */
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
@@ -58,6 +59,8 @@ static void feed(struct upload *u)
             fill(data, u->sent, length);
         if (store->sign_parts && !sha256_of(data, length, sha256))
             abort();
+        if (getenv("TORN_PART") && u->sent == store->part_size)
+            data[length / 2] ^= 1;
         u->sent += length;
         store->api->part(u->upload, buffer, data, length, store->sign_parts ? sha256 : NULL);
     }
@@ -102,7 +105,8 @@ static void on_begun(void *context, const char *upload_id)
         store->api->noted(u->upload);
 }
 
-static const struct object_upload_events events = {on_part_done, on_finished, on_failed, on_aborted, on_begun};
+static const struct object_upload_events events = {on_part_done, on_finished, on_failed, on_aborted,
+                                                   on_begun};
 
 static void turn(int64_t wait_ms)
 {
@@ -111,15 +115,28 @@ static void turn(int64_t wait_ms)
         mailbox_drain(mailbox);
 }
 
+/* With uploads under way: how long it takes is reported. */
+static void close_store(void)
+{
+    int64_t at = clock_monotonic_ms();
+    store->api->close(store);
+    store = NULL;
+    printf("- closed %" PRId64 " 0 - -\n", clock_monotonic_ms() - at);
+}
+
 static int upload(int argc, char **argv)
 {
     static struct upload uploads[UPLOADS_MAX];
-    int64_t abort_after = INT64_MAX;
+    int64_t abort_after = INT64_MAX, close_after = INT64_MAX;
     int count = 0;
     begun_at = clock_monotonic_ms();
     for (int i = 0; i < argc && count < UPLOADS_MAX; i++) {
         if (strcmp(argv[i], "--abort-after") == 0 && i + 1 < argc) {
             abort_after = strtoll(argv[++i], NULL, 10);
+            continue;
+        }
+        if (strcmp(argv[i], "--close-after") == 0 && i + 1 < argc) {
+            close_after = strtoll(argv[++i], NULL, 10);
             continue;
         }
         struct upload *u = &uploads[count++];
@@ -146,7 +163,12 @@ static int upload(int argc, char **argv)
         feed(&uploads[i]);
     while (running > 0) {
         int64_t passed = clock_monotonic_ms() - begun_at;
-        turn(abort_after == INT64_MAX ? 1000 : abort_after > passed ? abort_after - passed : 0);
+        int64_t next = abort_after < close_after ? abort_after : close_after;
+        turn(next == INT64_MAX ? 1000 : next > passed ? next - passed : 0);
+        if (clock_monotonic_ms() - begun_at >= close_after) {
+            close_store();
+            break;
+        }
         if (clock_monotonic_ms() - begun_at < abort_after)
             continue;
         abort_after = INT64_MAX;
@@ -164,7 +186,8 @@ static int upload(int argc, char **argv)
 static void on_removed(void *context, const struct error *e_or_null)
 {
     *(bool *)context = true;
-    printf("%s %s\n", e_or_null ? error_code_name(e_or_null->code) : "ok", e_or_null ? e_or_null->message : "-");
+    printf("%s %s\n", e_or_null ? error_code_name(e_or_null->code) : "ok",
+           e_or_null ? e_or_null->message : "-");
 }
 
 static int run(int argc, char **argv)
@@ -186,7 +209,8 @@ static int run(int argc, char **argv)
     }
     if (argc == 5 && strcmp(argv[1], "link") == 0) {
         int64_t expires_at, asked = clock_wall_us() + strtoll(argv[4], NULL, 10) * 1000000;
-        char *link = store->api->link(store, argv[2], argv[3], "text/csv; charset=utf-8", asked, &expires_at, &e);
+        char *link =
+            store->api->link(store, argv[2], argv[3], "text/csv; charset=utf-8", asked, &expires_at, &e);
         if (link)
             printf("%" PRId64 " %s\n", expires_at / 1000000, link);
         free(link);
@@ -210,7 +234,8 @@ static int choice(const char *name, const char *const *choices)
 
 int main(int argc, char **argv)
 {
-    static const char *const addressings[] = {"path", "virtual", NULL}, *const signs[] = {"auto", "on", "off", NULL},
+    static const char *const addressings[] = {"path", "virtual", NULL},
+                             *const signs[] = {"auto", "on", "off", NULL},
                              *const sses[] = {"none", "AES256", "aws:kms", NULL};
     struct error e;
     mailbox = mailbox_new(&e);
@@ -242,7 +267,8 @@ int main(int argc, char **argv)
         return 1;
     }
     int status = run(argc, argv);
-    store->api->close(store);
+    if (store)
+        store->api->close(store);
     mailbox_drain(mailbox);
     mailbox_free(mailbox);
     return status;

@@ -1,4 +1,5 @@
-/* Signs what test_sigv4.py asks for: a JSON array of requests on standard input, one line of JSON for each. */
+/* Signs what test_sigv4.py asks for: a JSON array of requests on standard input, one line of JSON for each.
+ */
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
@@ -28,13 +29,14 @@ static bool site_of(const json_t *c, struct s3_site *ret)
 {
     struct error e;
     struct s3_address endpoint;
-    *ret = (struct s3_site){.addressing = strcmp(text(c, "addressing"), "virtual") == 0 ? S3_ADDRESSING_VIRTUAL
-                                                                                        : S3_ADDRESSING_PATH,
-                            .bucket = (char *)text(c, "bucket"),
-                            .access_key = (char *)text(c, "access_key"),
-                            .secret_key = (char *)text(c, "secret_key"),
-                            .region = (char *)text(c, "region"),
-                            .session_token = text(c, "session_token")[0] ? (char *)text(c, "session_token") : NULL};
+    *ret = (struct s3_site){
+        .addressing =
+            strcmp(text(c, "addressing"), "virtual") == 0 ? S3_ADDRESSING_VIRTUAL : S3_ADDRESSING_PATH,
+        .bucket = (char *)text(c, "bucket"),
+        .access_key = (char *)text(c, "access_key"),
+        .secret_key = (char *)text(c, "secret_key"),
+        .region = (char *)text(c, "region"),
+        .session_token = text(c, "session_token")[0] ? (char *)text(c, "session_token") : NULL};
     if (!s3_address_parse(text(c, "endpoint"), false, &endpoint, &e) ||
         !s3_address_of_bucket(&endpoint, ret->bucket, ret->addressing, &ret->address, &e)) {
         fprintf(stderr, "%s\n", e.message);
@@ -87,8 +89,8 @@ int main(void)
         if (!site_of(c, &site))
             return 1;
         if (json_object_get(c, "seconds")) {
-            char *link = s3_link_make(&site, text(c, "key"), text(c, "file_name"), text(c, "content_type"), time_s,
-                                      json_integer_value(json_object_get(c, "seconds")));
+            char *link = s3_link_make(&site, text(c, "key"), text(c, "file_name"), text(c, "content_type"),
+                                      time_s, json_integer_value(json_object_get(c, "seconds")));
             answer = json_pack("{s:s}", "url", link);
             free(link);
         } else {

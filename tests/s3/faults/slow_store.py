@@ -1,6 +1,6 @@
-"""The store takes 1 MiB a second on a connection."""
+"""The store takes 2 MiB a second on a connection."""
 from fault_server import slowly
 
 
 def on(request, seen):
-    return slowly(1 << 20)
+    return slowly(2 << 20)
