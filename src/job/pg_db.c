@@ -23,7 +23,8 @@ struct pg_db {
     char *name;
     const char *encoding;
     PGconn *conn; /* NULL: lost */
-    int64_t last_try, up_since;
+    int64_t last_try; /* the end of the last attempt to connect */
+    int64_t up_since;
     bool told_lost; /* a note said so */
 
     bool in_transaction;
@@ -91,7 +92,7 @@ static bool find_sqlstate(const char *message, char ret[6])
         while (*code == ' ')
             code++;
         size_t n = strspn(code, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ");
-        if (code > p + 1 && n == 5 && code[5] == ':') {
+        if (n == 5 && code[5] == ':' && strcspn(code, "0123456789") < 5) { /* not "FATAL:" */
             memcpy(ret, code, 5);
             ret[5] = '\0';
             return true;
@@ -177,7 +178,6 @@ static bool make_connection(struct pg_db *db, struct error *e)
         values[i] = parameters[i].value;
     }
     keys[ARRAY_SIZE(parameters)] = values[ARRAY_SIZE(parameters)] = NULL;
-    db->last_try = clock_monotonic_ms();
     /* Names that are not addresses are looked up in here, which the resolver's own limits bound. */
     PGconn *conn = PQconnectStartParams(keys, values, 0);
     if (!conn)
@@ -186,6 +186,7 @@ static bool make_connection(struct pg_db *db, struct error *e)
     PQsetErrorVerbosity(conn, PQERRORS_VERBOSE);
     bool ok = PQstatus(conn) != CONNECTION_BAD ? finish_connecting(db, conn, e)
                                                : connect_error(db, conn, PQsocket(conn) < 0, e);
+    db->last_try = clock_monotonic_ms();
     if (ok && (PQsetnonblocking(conn, 1) != 0 || !PQenterPipelineMode(conn)))
         ok = error_set(e, ERROR_UNAVAILABLE, "Postgres (%s): %s", db->name, PQerrorMessage(conn));
     if (ok && PQserverVersion(conn) < 130000)
@@ -210,11 +211,12 @@ static bool still_connected(struct pg_db *db)
     if (!db->conn)
         return false;
     struct pollfd p = {.fd = PQsocket(db->conn), .events = POLLIN};
-    if (poll(&p, 1, 0) == 1 && !PQconsumeInput(db->conn))
-        drop(db);
-    else if (PQstatus(db->conn) != CONNECTION_OK)
-        drop(db);
-    return db->conn;
+    while (poll(&p, 1, 0) == 1)
+        if (!PQconsumeInput(db->conn)) {
+            drop(db);
+            return false;
+        }
+    return true;
 }
 
 static bool ensure_connected(struct pg_db *db, struct error *e)

@@ -178,7 +178,8 @@
       "  WHERE d.id IS NULL OR j.version > w.version OR j.rows <> w.rows OR j.bytes <> w.bytes"              \
       " UNION ALL"                                                                                           \
       " SELECT 'owned', q.id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL," \
-      "  NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM downloads_queue q"                              \
+      "  NULL, NULL, j.attempt, NULL, NULL, NULL, NULL, NULL"                                                \
+      "  FROM downloads_queue q JOIN downloads_jobs j ON j.id = q.id"                                        \
       "  WHERE q.owner = $1 AND EXISTS (SELECT FROM downloads d WHERE d.id = q.id)"                          \
       " UNION ALL"                                                                                           \
       " SELECT 'claimable', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,"   \

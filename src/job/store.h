@@ -94,7 +94,9 @@ struct job_id_list {
 struct job_poll_result {
     struct job_list changed;  /* of the watched: a newer version, or other rows or bytes; `sql` is "" in these */
     struct job_id_list gone;  /* of the watched: the record is deleted */
-    struct job_id_list owned; /* the jobs in the queue that are the owner's */
+    struct job_id_list owned; /* the jobs in the queue that are the owner's; also those of a claim() whose answer was
+                                 lost, which their owner is to put back */
+    uint32_t *owned_attempts; /* of each */
     bool claimable;           /* claim() would find something */
 };
 void job_poll_result_release(struct job_poll_result *r);

@@ -143,6 +143,7 @@ static void a_poll_says_what_is_owned_and_what_waits(void **state)
     struct job_poll_result r = ask(s, OWNER, true, NULL, 0);
     assert_int_equal(r.owned.count, 1);
     assert_string_equal(r.owned.ids[0], j.id);
+    assert_int_equal(r.owned_attempts[0], 1);
     assert_int_equal(r.changed.count, 0);
     assert_int_equal(r.gone.count, 0);
     job_poll_result_release(&r);

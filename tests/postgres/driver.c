@@ -258,6 +258,8 @@ static bool do_poll(const struct words *w, struct buf *out, struct error *e)
     if (!CALL(e, store->api->poll(store, &p, &r, e)))
         return false;
     buf_printf(out, " claimable:%d owned:%zu", r.claimable, r.owned.count);
+    for (size_t i = 0; i < r.owned.count; i++)
+        buf_printf(out, " %s:owned:%" PRIu32, r.owned.ids[i], r.owned_attempts[i]);
     for (size_t i = 0; i < r.changed.count; i++)
         buf_printf(out, " %s:%s", r.changed.jobs[i].id, job_status_name(r.changed.jobs[i].status));
     for (size_t i = 0; i < r.gone.count; i++)
