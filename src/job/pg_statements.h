@@ -1,7 +1,8 @@
 /* Every statement of the Postgres job store. A header of its own, so that a test can ask Postgres for the plan of
  * each.
  *
- * Each is one round trip and one snapshot. `downloads` may be gopie's (its status an enum) or ours (a text): so a
+ * Each is one round trip and one snapshot. Rows are looked up by `= ANY (ARRAY(SELECT ...))`, scalar subqueries and
+ * OFFSET 0 where a plain join could be planned as a walk over all of the table. `downloads` may be gopie's (its status an enum) or ours (a text): so a
  * status is written as a bare literal or parameter, which takes the type of the column, and read as `::text`.
  * statement_timestamp() is the clock: one value in a statement, and behind the lock of the transaction. */
 #ifndef JOB_PG_STATEMENTS_H
@@ -73,17 +74,19 @@
       " picked AS (SELECT * FROM (SELECT * FROM waiting UNION ALL SELECT * FROM lapsed) both_of_them"        \
       "  ORDER BY tag, seq LIMIT $2),"                                                                       \
       " record AS (UPDATE downloads d SET status = 'processing', updated_at = statement_timestamp()"         \
-      "  FROM picked p WHERE d.id = p.id AND d.status IN ('pending', 'processing') RETURNING d.*),"          \
+      "  WHERE d.id = ANY (ARRAY(SELECT id FROM picked)) AND d.status IN ('pending', 'processing')"          \
+      "  RETURNING d.*),"                                                                                    \
       " job AS (UPDATE downloads_jobs j SET version = j.version + CASE WHEN p.lapsed THEN 2 ELSE 1 END,"     \
       "  attempt = j.attempt + 1, rows = 0, bytes = 0, percent = NULL"                                       \
-      "  FROM picked p JOIN record r ON r.id = p.id WHERE j.id = p.id RETURNING j.*, p.tag, p.seq),"         \
+      "  FROM picked p WHERE j.id = ANY (ARRAY(SELECT id FROM record)) AND p.id = j.id"                      \
+      "  RETURNING j.*, p.tag, p.seq),"                                                                      \
       " taken AS (UPDATE downloads_queue q SET owner = $1,"                                                  \
       "  lease_until = statement_timestamp() + $3::bigint * interval '1 millisecond'"                        \
       "  FROM job WHERE q.id = job.id),"                                                                     \
       " gone AS (DELETE FROM downloads_queue q USING picked p WHERE q.id = p.id"                             \
       "  AND NOT EXISTS (SELECT FROM job WHERE job.id = p.id)),"                                             \
-      " over AS (UPDATE downloads_attempts a SET state = 'over' FROM picked p"                               \
-      "  WHERE a.id = p.id AND a.state = 'running'),"                                                        \
+      " over AS (UPDATE downloads_attempts a SET state = 'over'"                                             \
+      "  WHERE a.id = ANY (ARRAY(SELECT id FROM picked)) AND a.state = 'running'),"                          \
       " attempt AS (INSERT INTO downloads_attempts (id, attempt, object_key, state)"                         \
       "  SELECT r.id, job.attempt, r.org_id || '/' || r.id ||"                                               \
       "   CASE WHEN job.attempt > 1 THEN '-' || job.attempt ELSE '' END || '.' || r.format, 'running'"       \
@@ -144,11 +147,11 @@
       "WITH due AS (SELECT id FROM downloads_jobs WHERE link_ends <= statement_timestamp()"                  \
       "  ORDER BY link_ends LIMIT $1 FOR UPDATE SKIP LOCKED),"                                               \
       " record AS (UPDATE downloads d SET status = 'expired', updated_at = statement_timestamp()"            \
-      "  FROM due WHERE d.id = due.id AND d.status = 'completed' RETURNING d.id),"                           \
+      "  WHERE d.id = ANY (ARRAY(SELECT id FROM due)) AND d.status = 'completed' RETURNING d.id),"                           \
       " job AS (UPDATE downloads_jobs j SET version = j.version + 1, link_ends = NULL"                       \
-      "  FROM record r WHERE j.id = r.id),"                                                                  \
-      " gone AS (DELETE FROM downloads_jobs j USING due WHERE j.id = due.id"                                 \
-      "  AND NOT EXISTS (SELECT FROM record r WHERE r.id = due.id))"                                         \
+      "  WHERE j.id = ANY (ARRAY(SELECT id FROM record))),"                                                  \
+      " gone AS (DELETE FROM downloads_jobs j"                                                               \
+      "  WHERE j.id = ANY (ARRAY(SELECT id FROM due EXCEPT SELECT id FROM record)))"                         \
       " SELECT count(*) FROM record")                                                                        \
     X(LEFTOVERS,                                                                                             \
       "(SELECT id, attempt, object_key, upload_id FROM downloads_attempts"                                   \
@@ -172,15 +175,15 @@
       " renewed AS (UPDATE downloads_queue q"                                                                \
       "  SET lease_until = statement_timestamp() + $2::bigint * interval '1 millisecond'"                    \
       "  WHERE $2::bigint IS NOT NULL AND q.owner = $1"                                                      \
-      "  AND EXISTS (SELECT FROM downloads d WHERE d.id = q.id))"                                            \
+      "  AND (SELECT true FROM downloads d WHERE d.id = q.id))"                                              \
       " SELECT CASE WHEN d.id IS NULL THEN 'gone' ELSE 'changed' END, w.id," JOB_COLUMNS("''", "true")       \
-      "  FROM watched w LEFT JOIN downloads d ON d.id = w.id LEFT JOIN downloads_jobs j ON j.id = w.id"      \
+      "  FROM watched w LEFT JOIN LATERAL (SELECT * FROM downloads d WHERE d.id = w.id OFFSET 0) d ON true"  \
+      "  LEFT JOIN LATERAL (SELECT * FROM downloads_jobs j WHERE j.id = w.id OFFSET 0) j ON true"            \
       "  WHERE d.id IS NULL OR j.version > w.version OR j.rows <> w.rows OR j.bytes <> w.bytes"              \
       " UNION ALL"                                                                                           \
       " SELECT 'owned', q.id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL," \
-      "  NULL, NULL, j.attempt, NULL, NULL, NULL, NULL, NULL"                                                \
-      "  FROM downloads_queue q JOIN downloads_jobs j ON j.id = q.id"                                        \
-      "  WHERE q.owner = $1 AND EXISTS (SELECT FROM downloads d WHERE d.id = q.id)"                          \
+      "  NULL, NULL, (SELECT j.attempt FROM downloads_jobs j WHERE j.id = q.id), NULL, NULL, NULL, NULL, NULL" \
+      "  FROM downloads_queue q WHERE q.owner = $1 AND (SELECT true FROM downloads d WHERE d.id = q.id)"     \
       " UNION ALL"                                                                                           \
       " SELECT 'claimable', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,"   \
       "  NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL"                                               \
