@@ -25,13 +25,13 @@ struct pg_db {
     PGconn *conn; /* NULL: lost */
     int64_t last_try; /* the end of the last attempt to connect */
     int64_t up_since;
-    bool told_lost; /* a note said so */
+    char *told; /* what was noted last of a connection that is lost; NULL: it is there */
 
     bool in_transaction;
     bool sent;       /* the server knows of the transaction */
     bool lost;       /* the connection broke in it */
     uint64_t timeout_ms;
-    char settings[256], lock[64];
+    char settings[320], lock[64];
     const char *queued[QUEUE_MAX];
     size_t queued_count;
 };
@@ -219,22 +219,32 @@ static bool still_connected(struct pg_db *db)
     return true;
 }
 
+/* Every reason once, not once a second. */
+static void note_lost(struct pg_db *db, const char *why)
+{
+    if (db->told && strcmp(db->told, why) == 0)
+        return;
+    note(db, why);
+    free(db->told);
+    db->told = strdup(why); /* without memory it is noted again */
+}
+
 static bool ensure_connected(struct pg_db *db, struct error *e)
 {
     if (still_connected(db))
         return true;
     struct error why;
-    if (!db->told_lost)
-        note(db, "the connection to Postgres is lost");
-    db->told_lost = true;
+    if (!db->told)
+        note_lost(db, "the connection to Postgres is lost");
     if (clock_monotonic_ms() - db->last_try < RETRY_MS)
         return error_set(e, ERROR_UNAVAILABLE, "the job store cannot be reached");
     if (!make_connection(db, &why)) {
-        note(db, why.message);
+        note_lost(db, why.message);
         return error_set(e, ERROR_UNAVAILABLE, "the job store cannot be reached");
     }
     note(db, "connected to Postgres again");
-    db->told_lost = false;
+    free(db->told);
+    db->told = NULL;
     return true;
 }
 
@@ -273,6 +283,7 @@ void pg_db_close(struct pg_db *db)
     free((char *)db->options.user);
     free((char *)db->options.password);
     free((char *)db->options.sslmode);
+    free(db->told);
     free(db->name);
     free(db);
 }
@@ -323,6 +334,8 @@ static void classify(const PGresult *r, struct trip_error *t)
         {"55P03", ERROR_UNAVAILABLE, false, "the job store is busy"},
         {"40", ERROR_UNAVAILABLE, false, "the job store is busy"},
         {"53", ERROR_UNAVAILABLE, false, "the job store has no room"},
+        {"58", ERROR_UNAVAILABLE, false, "the job store's disk fails"},
+        {"XX", ERROR_UNAVAILABLE, false, "the job store is damaged"},
         {"25006", ERROR_UNAVAILABLE, true, "the job store is read-only"},
         {"25P", ERROR_UNAVAILABLE, false, "the job store undid the transaction"},
         {"22021", ERROR_INVALID, false, "a character that the job store's encoding does not have"},
@@ -478,15 +491,21 @@ bool pg_db_queue(struct pg_db *db, const char *sql, struct error *e)
     return true;
 }
 
-/* A lock that is not had in time is told from a statement that takes too long; and whoever stops in the middle
- * of a transaction holds its locks for no longer than a statement may take. */
+/* A lock is not waited for as long as a statement may take: the one is told from the other, and whoever waits for a
+ * lock on a table keeps others from it. Whoever stops in the middle of a transaction, or does not take what the
+ * server sends, holds its locks for no longer than a statement may take. */
+#define LOCK_TIMEOUT_MAX_MS 5000
+
 static void queue_settings(struct pg_db *db, uint64_t timeout_ms)
 {
     db->timeout_ms = timeout_ms ? timeout_ms : db->options.timeout_ms;
+    uint64_t lock_timeout = db->timeout_ms * 3 / 4;
     snprintf(db->settings, sizeof db->settings,
              "SELECT set_config('statement_timeout', '%" PRIu64 "', true), set_config('lock_timeout', '%" PRIu64
-             "', true), set_config('idle_in_transaction_session_timeout', '%" PRIu64 "', true)",
-             db->timeout_ms, db->timeout_ms * 3 / 4, db->timeout_ms);
+             "', true), set_config('idle_in_transaction_session_timeout', '%" PRIu64
+             "', true), set_config('tcp_user_timeout', '%" PRIu64 "', true)",
+             db->timeout_ms, lock_timeout < LOCK_TIMEOUT_MAX_MS ? lock_timeout : LOCK_TIMEOUT_MAX_MS, db->timeout_ms,
+             db->timeout_ms);
     db->queued[db->queued_count++] = db->settings;
 }
 

@@ -62,14 +62,14 @@
       " seen AS (INSERT INTO downloads_seen (id, org_id, user_id, created_at)"                               \
       "  SELECT id, org_id, user_id, created_at FROM record WHERE $8::boolean)"                              \
       " SELECT created_at FROM record")                                                                      \
-    /* $1 owner, $2 limit, $3 lease (ms), $4 whether jobs whose lease is over may be taken too: these are as \
-     * put back and claimed, hence two versions on. What has no record any more leaves the queue. The key is \
+    /* $1 owner, $2 limit, $3 lease (ms), $4 whether others' jobs whose lease is over may be taken too: as   \
+     * if put back and claimed, hence two versions on. What has no record any more leaves the queue. The key is \
      * job_object_key()'s. */                                                                                \
     X(CLAIM,                                                                                                 \
       "WITH waiting AS (SELECT id, tag, seq, false AS lapsed FROM downloads_queue WHERE owner IS NULL"       \
       "  ORDER BY tag, seq LIMIT $2 FOR UPDATE SKIP LOCKED),"                                                \
       " lapsed AS (SELECT id, tag, seq, true AS lapsed FROM downloads_queue"                                 \
-      "  WHERE $4::boolean AND owner IS NOT NULL AND lease_until <= statement_timestamp()"                   \
+      "  WHERE $4::boolean AND owner <> $1 AND lease_until <= statement_timestamp()"                         \
       "  ORDER BY lease_until LIMIT $2 FOR UPDATE SKIP LOCKED),"                                             \
       " picked AS (SELECT * FROM (SELECT * FROM waiting UNION ALL SELECT * FROM lapsed) both_of_them"        \
       "  ORDER BY tag, seq LIMIT $2),"                                                                       \
@@ -188,6 +188,6 @@
       " SELECT 'claimable', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,"   \
       "  NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL"                                               \
       "  WHERE EXISTS (SELECT FROM downloads_queue WHERE owner IS NULL) OR ($7::boolean AND EXISTS"          \
-      "   (SELECT FROM downloads_queue WHERE owner IS NOT NULL AND lease_until <= statement_timestamp()))")
+      "   (SELECT FROM downloads_queue WHERE owner <> $1 AND lease_until <= statement_timestamp()))")
 
 #endif

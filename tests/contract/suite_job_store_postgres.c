@@ -314,6 +314,16 @@ static void an_owner_renews_a_lease_that_nobody_took(void **state)
     struct job_list list = claim_as(other, OTHER);
     assert_int_equal(list.count, 0);
     assert_true(publish_job(s, &j, FAR_AWAY, &e));
+
+    /* Nor does it take its own from itself. */
+    create_job(s, "org", "user", NULL);
+    list = claim_as(other, OTHER);
+    assert_int_equal(list.count, 1);
+    job_list_release(&list);
+    run("UPDATE downloads_queue SET lease_until = now() - interval '1 day'");
+    list = claim_as(other, OTHER);
+    assert_int_equal(list.count, 0);
+    assert_false(claimable(other));
     other->api->close(other);
     job_release(&j);
 }

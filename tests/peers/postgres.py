@@ -151,7 +151,8 @@ class Postgres:
                 self.kill()
 
     def close(self):
-        self.stop()
+        if self.process.poll() is None:
+            self.kill()  # nothing of it stays
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def __enter__(self):
