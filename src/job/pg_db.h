@@ -1,5 +1,5 @@
 /* A connection to a Postgres database: making it and making it anew, transactions, statements, and errors in
- * words for a client. Nothing here knows a job; nothing else sees libpq-fe.h.
+ * words for a client. Nothing here knows a job; nothing else sees libpq (pg_connect.c, pg_db.c, pg_rows.c).
  *
  * One thread at a time. Works through a pooler that gives a server away after each transaction: nothing is left
  * in a session (no named statement, no SET but SET LOCAL, no advisory lock but a transaction's). No call waits for

@@ -95,6 +95,8 @@ class Driver:
         return self.call("get", org, job)[0]
 
     def close(self):
+        if self.notes.closed:
+            return
         self.process.stdin.close()
         try:
             self.process.wait(20)
@@ -102,7 +104,9 @@ class Driver:
             self.process.kill()
             self.process.wait()
         self.process.stdout.close()
+        noted = self.noted()
         self.notes.close()
+        assert self.process.returncode == 0, noted  # also what a sanitizer found
 
     def __enter__(self):
         return self

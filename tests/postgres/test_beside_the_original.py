@@ -128,7 +128,7 @@ def test_old_rows_are_history(pg, gopies, store):
 
 
 def test_two_start_at_once(pg):
-    for gopie_too in [False] * 6 + [True] * 6:
+    for gopie_too in [False] * 4 + [True] * 4:
         name = pg.new_database()
         starts = [lambda n=name: Driver(pg, n) for _ in range(3)]
 
