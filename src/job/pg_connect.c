@@ -65,14 +65,18 @@ static bool connect_error(const char *name, PGconn *conn, bool bad_options, stru
     _cleanup_free_ char *why = pg_one_line(all);
     if (!why)
         return out_of_memory(e);
+    static const char *const tls[] = {"certificate", "private key", "does not support SSL", "sslmode"};
     const char *advice = NULL;
+    bool of_tls = false;
+    for (size_t i = 0; !from_server && i < ARRAY_SIZE(tls); i++)
+        of_tls = of_tls || strstr(why, tls[i]);
     if (strncmp(sqlstate, "28", 2) == 0 || PQconnectionNeedsPassword(conn))
         advice = "check GOPIE_DS_POSTGRES_USER, GOPIE_DS_POSTGRES_PASSWORD and the server's pg_hba.conf";
     else if (strcmp(sqlstate, "3D000") == 0)
         advice = "check GOPIE_DS_POSTGRES_DB, or create the database";
     else if (strcmp(sqlstate, "42501") == 0)
         advice = "the role needs GRANT CONNECT ON DATABASE";
-    else if (!from_server && (strstr(why, "certificate") || strstr(why, "SSL")))
+    else if (of_tls)
         advice = "check GOPIE_DS_POSTGRES_SSLMODE, PGSSLROOTCERT, PGSSLCERT and PGSSLKEY";
     else if (bad_options)
         advice = "check the GOPIE_DS_POSTGRES_ and PG variables";
@@ -145,8 +149,8 @@ PGconn *pg_connect(const struct pg_db_options *o, const char *name, const char *
         PQfinish(conn);
         return NULL;
     }
-    /* A database without an encoding holds whatever bytes it was given, and would refuse to show those that are no
-     * UTF-8: it is to pass on all of them (pg_row_text() sees to the rest). */
+    /* A database without an encoding holds whatever bytes it was given, and would refuse to show those
+     * that are no UTF-8: it is to pass on all of them (pg_row_text() sees to the rest). */
     const char *server_encoding = PQparameterStatus(conn, "server_encoding");
     if (server_encoding && strcmp(server_encoding, "SQL_ASCII") == 0 && strcmp(*encoding, "UTF8") == 0) {
         PQfinish(conn);

@@ -289,8 +289,8 @@ static void take_answers(PGconn *conn, size_t wanted, int64_t deadline, PGresult
     broken(t, "the connection to the job store is lost");
 }
 
-/* Sends what is queued, then `sql` (optional), then `last` (optional), and takes all answers. `*ret` is that of
- * `sql`, or of the last one where there is none. */
+/* Sends what is queued, then `sql` (optional), then `last` (optional), and takes all answers. `*ret` is
+ * that of `sql`, or of the last one where there is none. */
 static bool trip(struct pg_db *db, const char *sql, const struct pg_value *values, size_t count,
                  const char *last, PGresult **ret, struct error *e)
 {
@@ -342,21 +342,23 @@ bool pg_db_queue(struct pg_db *db, const char *sql, struct error *e)
     return true;
 }
 
-/* A lock is not waited for as long as a statement may take: the one is told from the other, and whoever waits for a
- * lock on a table keeps others from it. Whoever stops in the middle of a transaction, or does not take what the
- * server sends, holds its locks for no longer than a statement may take. */
+/* A lock is not waited for as long as a statement may take: the one is told from the other, and whoever
+ * waits for a lock on a table keeps others from it. Whoever stops in the middle of a transaction, or does
+ * not take what the server sends, holds its locks for no longer than a statement may take. */
 #define LOCK_TIMEOUT_MAX_MS 5000
 
 static void queue_settings(struct pg_db *db, uint64_t timeout_ms)
 {
     db->timeout_ms = timeout_ms ? timeout_ms : db->options.timeout_ms;
     uint64_t lock_timeout = db->timeout_ms * 3 / 4;
+    if (lock_timeout > LOCK_TIMEOUT_MAX_MS)
+        lock_timeout = LOCK_TIMEOUT_MAX_MS;
     snprintf(db->settings, sizeof db->settings,
-             "SELECT set_config('statement_timeout', '%" PRIu64 "', true), set_config('lock_timeout', '%" PRIu64
-             "', true), set_config('idle_in_transaction_session_timeout', '%" PRIu64
-             "', true), set_config('tcp_user_timeout', '%" PRIu64 "', true)",
-             db->timeout_ms, lock_timeout < LOCK_TIMEOUT_MAX_MS ? lock_timeout : LOCK_TIMEOUT_MAX_MS, db->timeout_ms,
-             db->timeout_ms);
+             "SELECT set_config('statement_timeout', '%" PRIu64 "', true),"
+             " set_config('lock_timeout', '%" PRIu64 "', true),"
+             " set_config('idle_in_transaction_session_timeout', '%" PRIu64 "', true),"
+             " set_config('tcp_user_timeout', '%" PRIu64 "', true)",
+             db->timeout_ms, lock_timeout, db->timeout_ms, db->timeout_ms);
     db->queued[db->queued_count++] = db->settings;
 }
 

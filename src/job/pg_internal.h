@@ -13,8 +13,8 @@ struct pg_rows {
     PGresult *result;
 };
 
-/* Connects within the timeout and its margin. `name` is for error texts. `*encoding` (at first "UTF8") becomes what the
- * database must be spoken to in. NULL on failure, as pg_db_open(). */
+/* Connects within the timeout and its margin. `name` is for error texts. `*encoding` (at first "UTF8")
+ * becomes what the database must be spoken to in. NULL on failure, as pg_db_open(). */
 PGconn *pg_connect(const struct pg_db_options *o, const char *name, const char **encoding, struct error *e);
 
 /* A message of the server in one line of UTF-8; NULL: out of memory. */

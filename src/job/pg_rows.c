@@ -5,7 +5,14 @@
 #include "base/utf8.h"
 
 /* pg_type.dat of the server: types never change their number. */
-enum { BOOL_OID = 16, INT8_OID = 20, INT4_OID = 23, FLOAT8_OID = 701, TIMESTAMPTZ_OID = 1184, UUID_OID = 2950 };
+enum {
+    BOOL_OID = 16,
+    INT8_OID = 20,
+    INT4_OID = 23,
+    FLOAT8_OID = 701,
+    TIMESTAMPTZ_OID = 1184,
+    UUID_OID = 2950,
+};
 #define POSTGRES_EPOCH_US INT64_C(946684800000000) /* 2000-01-01 */
 
 void pg_rows_free(struct pg_rows **rows)

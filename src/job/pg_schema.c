@@ -10,8 +10,8 @@
 #define MIGRATION_TIMEOUT_MS (10 * 60 * 1000)
 #define TRIES 5
 
-/* Without gopie's enum: its migration creates the type without a guard, and must pass after us. The primary key's
- * default is for whoever inserts without an id, and needs no extension. */
+/* Without gopie's enum: its migration creates the type without a guard, and must pass after us. The
+ * primary key's default is for whoever inserts without an id, and needs no extension. */
 static const char create_downloads[] =
     "CREATE TABLE downloads ("
     "  id uuid PRIMARY KEY DEFAULT gen_random_uuid(),"
@@ -32,11 +32,13 @@ static const char create_downloads[] =
 
 static const char pg_see_records[] = PG_SEE_RECORDS;
 
-#define LIST_INDEX "CREATE INDEX IF NOT EXISTS downloads_of_user ON downloads (org_id, user_id, created_at, id)"
+#define LIST_INDEX \
+    "CREATE INDEX IF NOT EXISTS downloads_of_user ON downloads (org_id, user_id, created_at, id)"
 
-/* Our own tables, as steps: `downloads_schema` has a row for each that was taken. A step that was ever released
- * is never changed; what is new is a step behind it. Steps only ever add, so that an older version runs on a newer
- * schema (a rolling upgrade, and the way back). No key refers to `downloads`: others may delete from it. */
+/* Our own tables, as steps: `downloads_schema` has a row for each that was taken. A step that was ever
+ * released is never changed; what is new is a step behind it. Steps only ever add, so that an older
+ * version runs on a newer schema (a rolling upgrade, and the way back). No key refers to `downloads`:
+ * others may delete from it. */
 static const struct {
     const char *name;
     const char *const statements[16];
@@ -56,8 +58,8 @@ static const struct {
       ") WITH (fillfactor = 80)",
       "CREATE INDEX downloads_jobs_link_ends ON downloads_jobs (link_ends) WHERE link_ends IS NOT NULL",
 
-      /* `owner` is NULL while the job waits. `seq` is the order of creation: a clock may be set back. Small and
-       * busy: vacuumed by the number of dead rows, not by a share. */
+      /* `owner` is NULL while the job waits. `seq` is the order of creation: a clock may be set back.
+       * Small and busy: vacuumed by the number of dead rows, not by a share. */
       "CREATE TABLE downloads_queue ("
       "  id uuid PRIMARY KEY,"
       "  seq bigint GENERATED ALWAYS AS IDENTITY,"
@@ -72,8 +74,8 @@ static const struct {
       "CREATE INDEX downloads_queue_owners ON downloads_queue (owner) WHERE owner IS NOT NULL",
       "CREATE INDEX downloads_queue_of_org ON downloads_queue (org_id, tag)",
 
-      /* `expires_at` is that of a published attempt's link; `due_at`: when what an attempt left is to be cleared
-       * away (again). */
+      /* `expires_at` is that of a published attempt's link; `due_at`: when what an attempt left is to be
+       * cleared away (again). */
       "CREATE TABLE downloads_attempts ("
       "  id uuid NOT NULL,"
       "  attempt integer NOT NULL,"
@@ -88,8 +90,8 @@ static const struct {
       "CREATE INDEX downloads_attempts_over ON downloads_attempts (due_at) WHERE state = 'over'",
       "CREATE INDEX downloads_attempts_ends ON downloads_attempts (expires_at) WHERE state = 'published'",
 
-      /* What a list looks for, of every record: only kept where `downloads` is another role's and has no index for
-       * it. */
+      /* What a list looks for, of every record: only kept where `downloads` is another role's and has no
+       * index for it. */
       "CREATE TABLE downloads_seen ("
       "  id uuid PRIMARY KEY,"
       "  org_id text NOT NULL,"
@@ -227,7 +229,8 @@ static bool check_permissions(struct pg_db *db, struct error *e)
     _cleanup_pg_rows_ struct pg_rows *rows = pg_db_query(
         db,
         "SELECT string_agg(DISTINCT t, ', '), current_user::text FROM"
-        " unnest(ARRAY['downloads', 'downloads_jobs', 'downloads_queue', 'downloads_attempts', 'downloads_seen']) t,"
+        " unnest(ARRAY['downloads', 'downloads_jobs', 'downloads_queue', 'downloads_attempts',"
+        "  'downloads_seen']) t,"
         " unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) p WHERE NOT has_table_privilege(t, p)",
         NULL, 0, e);
     if (!rows)
@@ -238,7 +241,8 @@ static bool check_permissions(struct pg_db *db, struct error *e)
         return false;
     if (tables)
         return error_set(e, ERROR_CONFIG,
-                         "Postgres (%s): the role lacks permission: GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO \"%s\"",
+                         "Postgres (%s): the role lacks permission:"
+                         " GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO \"%s\"",
                          pg_db_name(db), tables, role);
     _cleanup_pg_rows_ struct pg_rows *columns =
         pg_db_query(db,
@@ -248,8 +252,8 @@ static bool check_permissions(struct pg_db *db, struct error *e)
     if (columns)
         return true;
     if (why.code == ERROR_INTERNAL)
-        return error_set(e, ERROR_CONFIG, "Postgres (%s): the table downloads is another's: %s", pg_db_name(db),
-                         why.message);
+        return error_set(e, ERROR_CONFIG, "Postgres (%s): the table downloads is another's: %s",
+                         pg_db_name(db), why.message);
     *e = why;
     return false;
 }
@@ -267,14 +271,14 @@ static bool see_all(struct pg_db *db, struct error *e)
 static bool may_not_create(struct pg_db *db, const struct error *why, struct error *e)
 {
     return error_set(e, ERROR_CONFIG,
-                     "Postgres (%s): tables are missing, and the role may not create them: GRANT USAGE, CREATE ON"
-                     " SCHEMA public TO it (or the schema of its search_path), or start once as a role that may;"
-                     " %s",
+                     "Postgres (%s): tables are missing, and the role may not create them: GRANT USAGE, CREATE"
+                     " ON SCHEMA public TO it (or the schema of its search_path), or start once as a role that"
+                     " may; %s",
                      pg_db_name(db), why->message);
 }
 
-bool pg_schema_bring_up(struct pg_db *db, void (*note)(void *context, const char *line), void *context,
-                        bool *ret_indexed, struct error *e)
+bool pg_schema_bring_up(struct pg_db *db, void (*note)(void *context, const char *line),
+                        void *context, bool *ret_indexed, struct error *e)
 {
     struct schema s;
     struct error why;
@@ -300,8 +304,8 @@ bool pg_schema_bring_up(struct pg_db *db, void (*note)(void *context, const char
     if (!check_permissions(db, e) || (!s.indexed && !see_all(db, e)))
         return false;
     if (!s.indexed && note)
-        note(context, "job store: the table downloads is another role's; lists are cheaper once its owner runs: "
-                      LIST_INDEX);
+        note(context, "job store: the table downloads is another role's;"
+                      " lists are cheaper once its owner runs: " LIST_INDEX);
     *ret_indexed = s.indexed;
     return true;
 }

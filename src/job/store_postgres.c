@@ -1,10 +1,10 @@
-/* The job store in a Postgres database, which other instances (and gopie-server, and the original service) use at
- * the same time.
+/* The job store in a Postgres database, which other instances (and gopie-server, and the original service)
+ * use at the same time.
  *
  * Top to bottom: statements, records, transactions, the calls of the interface.
  *
- * Every transaction that writes begins with one advisory lock: so instances write one after the other, the waiting
- * jobs that a creation counts are all there are, and no two transactions wait for each other
+ * Every transaction that writes begins with one advisory lock: so instances write one after the other, the
+ * waiting jobs that a creation counts are all there are, and no two transactions wait for each other
  * (docs/decisions/postgres.md). */
 #include "job/store.h"
 
@@ -137,10 +137,10 @@ static struct pg_value time_value(int64_t wall_us, char text[TIME_SIZE])
     return TEXT(text);
 }
 
-/* One job: what an end of an attempt left. Where it changed nothing, that may be because it was told before (the
- * answer was lost): then the job is as `to` says, and the attempt its latest. */
-static bool ended(struct pg_db *db, const struct pg_rows *rows, const struct job_attempt *a, enum job_status to,
-                  struct job *ret, struct error *e)
+/* One job: what an end of an attempt left. Where it changed nothing, that may be because it was told
+ * before (the answer was lost): then the job is as `to` says, and the attempt its latest. */
+static bool ended(struct pg_db *db, const struct pg_rows *rows, const struct job_attempt *a,
+                  enum job_status to, struct job *ret, struct error *e)
 {
     if (!rows)
         return false;

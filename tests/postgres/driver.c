@@ -1,6 +1,7 @@
-/* Calls the job store as the control thread does, one line of standard input a call, so that a test can do something
- * to the server in between. Each line is answered by one: "MILLISECONDS ok ..." or "MILLISECONDS error CODE TEXT".
- * What the store notes goes to standard error. --statements prints the SQL of the Postgres store. */
+/* Calls the job store as the control thread does, one line of standard input a call, so that a test can do
+ * something to the server in between. Each line is answered by one: "MILLISECONDS ok ..." or "MILLISECONDS
+ * error CODE TEXT". What the store notes goes to standard error. --statements prints the SQL of the
+ * Postgres store. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -156,7 +157,8 @@ static bool do_claim(const struct words *w, struct buf *out, struct error *e)
     if (!CALL(e, store->api->claim(store, word(w, 1), number(w, 2), &list, e)))
         return false;
     for (size_t i = 0; i < list.count; i++)
-        buf_printf(out, " %s:%" PRIu32 ":%" PRId64, list.jobs[i].id, list.jobs[i].attempt, list.jobs[i].version);
+        buf_printf(out, " %s:%" PRIu32 ":%" PRId64, list.jobs[i].id, list.jobs[i].attempt,
+                   list.jobs[i].version);
     return true;
 }
 
@@ -283,8 +285,8 @@ static bool do_list(const struct words *w, struct buf *out, struct error *e)
     return true;
 }
 
-/* drain OWNER: claims and ends until nothing waits for a while: says what was claimed. Of the first attempts each
- * third is put back and each fifth fails; each seventh job is deleted while it runs. */
+/* drain OWNER: claims and ends until nothing waits for a while: says what was claimed. Of the first
+ * attempts each third is put back and each fifth fails; each seventh job is deleted while it runs. */
 static bool do_drain(const struct words *w, struct buf *out, struct error *e)
 {
     int64_t quiet_since = clock_monotonic_ms();
