@@ -48,7 +48,7 @@
 
 /* Jobs that another ($1 is not the owner) may take, and those of any owner that have no record any more. */
 #define LAPSED                                                                                               \
-    "lease_until <= statement_timestamp()"                                                                   \
+    "owner IS NOT NULL AND lease_until <= statement_timestamp()"                                             \
     " AND (owner <> $1 OR (SELECT true FROM downloads d WHERE d.id = q.id) IS NULL)"
 
 #define PG_STATEMENTS(X)                                                                                     \

@@ -50,9 +50,10 @@ FILL = [
     """INSERT INTO downloads_seen (id, org_id, user_id, created_at) SELECT id, org_id, user_id, created_at FROM downloads
        WHERE %s > 0""",
     """INSERT INTO downloads_queue (id, org_id, tag, owner, lease_until)
-       SELECT id, org_id, row_number() OVER (PARTITION BY org_id ORDER BY id),
-        CASE WHEN status::text = 'processing' AND sql LIKE '%%77%%' THEN 'owner ' || length(sql) %% 3 END, now()
-       FROM downloads WHERE status::text IN ('pending', 'processing') AND %s > 0 ORDER BY id LIMIT 1030""",
+       SELECT id, org_id, tag, owner, CASE WHEN owner IS NOT NULL THEN now() END FROM
+        (SELECT id, org_id, row_number() OVER (PARTITION BY org_id ORDER BY id) AS tag,
+          CASE WHEN status::text = 'processing' AND sql LIKE '%%77%%' THEN 'owner ' || length(sql) %% 3 END AS owner
+         FROM downloads WHERE status::text IN ('pending', 'processing') AND %s > 0 ORDER BY id LIMIT 1030) q""",
 ]
 
 
