@@ -224,6 +224,23 @@ def test_lists_where_the_table_is_anothers_without_an_index(pg, gopies, store):
     assert indexed.noted() == "" and indexed.call("list", "org", "user", 10) == [late]
 
 
+def test_a_roles_own_schema_and_settings(pg, database, store):
+    """Names are looked up by its search_path; what else it has by default does not matter."""
+    role = new_role(pg, database)
+    pg.execute(f"CREATE SCHEMA apart AUTHORIZATION {role}", dbname=database)
+    for setting in ("search_path = apart", "default_transaction_isolation = 'serializable'", "DateStyle = 'German'",
+                    "default_transaction_read_only = on", "TimeZone = 'Asia/Kathmandu'", "IntervalStyle = 'sql_standard'",
+                    "bytea_output = 'escape'", "extra_float_digits = 0", "client_encoding = 'LATIN1'"):
+        pg.execute(f"ALTER ROLE {role} SET {setting}")
+    s = store(user=role, password="secret")
+    assert tables(pg, database) == []  # of the schema public
+    job = s.create(org="ä")
+    assert s.claim() == [(job, 1)]
+    s.call("publish", "owner", job, 1)
+    assert pg.execute("SELECT org_id, expires_at = '2100-01-01 00:00:00+00', updated_at - now() BETWEEN '-1 min' AND '1 min'"
+                      " FROM apart.downloads", dbname=database) == [("ä", True, True)]
+
+
 def test_a_table_of_that_name_that_is_not_gopies(pg, database):
     pg.execute("CREATE TABLE downloads (id integer PRIMARY KEY, org_id text, user_id text, created_at date)", dbname=database)
     error = refusal(pg, database)
