@@ -116,7 +116,8 @@ static const char look_at_tables[] =
     "   ARRAY(SELECT a.attname::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY k (number, place)"
     "    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number ORDER BY k.place)),"
     " coalesce((SELECT pg_has_role(c.relowner, 'USAGE') AND has_schema_privilege(c.relnamespace, 'CREATE')"
-    "  FROM pg_class c WHERE c.oid = to_regclass('downloads')), false)";
+    "  FROM pg_class c WHERE c.oid = to_regclass('downloads')), false),"
+    " coalesce(has_table_privilege(to_regclass('downloads_schema'), 'SELECT'), true)";
 
 static bool look(struct pg_db *db, struct schema *ret, struct error *e)
 {
@@ -129,8 +130,15 @@ static bool look(struct pg_db *db, struct schema *ret, struct error *e)
     s.versions = pg_row_bool(&r, 1);
     s.indexed = pg_row_bool(&r, 2);
     s.may_index = pg_row_bool(&r, 3);
+    bool readable = pg_row_bool(&r, 4);
     if (!pg_row_ok(&r, e))
         return false;
+    if (!readable)
+        return error_set(e, ERROR_CONFIG,
+                         "Postgres (%s): the role lacks permission: GRANT SELECT, INSERT, UPDATE, DELETE ON"
+                         " downloads, downloads_attempts, downloads_jobs, downloads_queue, downloads_schema,"
+                         " downloads_seen TO it",
+                         pg_db_name(db));
     if (s.versions) {
         _cleanup_pg_rows_ struct pg_rows *versions =
             pg_db_query(db, "SELECT coalesce(max(step), 0) FROM downloads_schema", NULL, 0, e);
@@ -268,13 +276,13 @@ static bool see_all(struct pg_db *db, struct error *e)
     return false;
 }
 
-static bool may_not_create(struct pg_db *db, const struct error *why, struct error *e)
+static bool may_not_create(struct pg_db *db, struct error *e)
 {
     return error_set(e, ERROR_CONFIG,
                      "Postgres (%s): tables are missing, and the role may not create them: GRANT USAGE, CREATE"
                      " ON SCHEMA public TO it (or the schema of its search_path), or start once as a role that"
-                     " may; %s",
-                     pg_db_name(db), why->message);
+                     " may",
+                     pg_db_name(db));
 }
 
 bool pg_schema_bring_up(struct pg_db *db, void (*note)(void *context, const char *line),
@@ -294,7 +302,7 @@ bool pg_schema_bring_up(struct pg_db *db, void (*note)(void *context, const char
             continue;
         }
         if (why.code == ERROR_CONFIG)
-            return may_not_create(db, &why, e);
+            return may_not_create(db, e);
         /* Gopie's migration knows no lock of ours: what it made at this moment is not to be made again. */
         if (why.code != ERROR_INTERNAL || tries == TRIES) {
             *e = why;
@@ -307,5 +315,28 @@ bool pg_schema_bring_up(struct pg_db *db, void (*note)(void *context, const char
         note(context, "job store: the table downloads is another role's;"
                       " lists are cheaper once its owner runs: " LIST_INDEX);
     *ret_indexed = s.indexed;
+    return true;
+}
+
+bool pg_schema_check(struct pg_db *db, void (*note)(void *context, const char *line), void *context,
+                     struct error *e)
+{
+    struct schema s;
+    if (!look(db, &s, e))
+        return false;
+    if (complete(&s))
+        return check_permissions(db, e);
+    _cleanup_pg_rows_ struct pg_rows *rows =
+        pg_db_query(db, "SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)", NULL, 0, e);
+    if (!rows)
+        return false;
+    struct pg_row r = {.rows = rows};
+    bool may_create = pg_row_bool(&r, 0);
+    if (!pg_row_ok(&r, e))
+        return false;
+    if (!may_create)
+        return may_not_create(db, e);
+    if (note)
+        note(context, "job store: tables are to be made at the first start");
     return true;
 }

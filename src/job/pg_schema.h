@@ -13,4 +13,8 @@
 MUST_CHECK bool pg_schema_bring_up(struct pg_db *db, void (*note)(void *context, const char *line),
                                    void *context, bool *ret_indexed, struct error *e);
 
+/* Whether bringing up would do; makes nothing. */
+MUST_CHECK bool pg_schema_check(struct pg_db *db, void (*note)(void *context, const char *line), void *context,
+                                struct error *e);
+
 #endif

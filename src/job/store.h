@@ -197,4 +197,7 @@ struct job_store_postgres_options {
  * at most once a second; until then they fail at once with ERROR_UNAVAILABLE. */
 struct job_store *job_store_postgres_open(const struct job_store_postgres_options *o, struct error *e);
 
+/* Whether that would do, without a change to the database; `note` hears what is to be made. */
+MUST_CHECK bool job_store_postgres_check(const struct job_store_postgres_options *o, struct error *e);
+
 #endif

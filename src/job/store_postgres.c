@@ -531,6 +531,20 @@ static const struct job_store_api postgres_api = {
     .poll = postgres_poll,
 };
 
+static struct pg_db *open_db(const struct job_store_postgres_options *o, struct error *e)
+{
+    return pg_db_open(&(struct pg_db_options){.host = o->host,
+                                              .port = o->port,
+                                              .database = o->database,
+                                              .user = o->user,
+                                              .password = o->password,
+                                              .sslmode = o->sslmode,
+                                              .timeout_ms = o->statement_timeout_ms,
+                                              .note = o->note,
+                                              .context = o->context},
+                      e);
+}
+
 struct job_store *job_store_postgres_open(const struct job_store_postgres_options *o, struct error *e)
 {
     struct postgres_store *s = calloc(1, sizeof *s);
@@ -540,21 +554,19 @@ struct job_store *job_store_postgres_open(const struct job_store_postgres_option
     }
     s->store.api = &postgres_api;
     s->lease_ms = o->lease_ms;
-    s->db = pg_db_open(&(struct pg_db_options){.host = o->host,
-                                               .port = o->port,
-                                               .database = o->database,
-                                               .user = o->user,
-                                               .password = o->password,
-                                               .sslmode = o->sslmode,
-                                               .timeout_ms = o->statement_timeout_ms,
-                                               .note = o->note,
-                                               .context = o->context},
-                       e);
+    s->db = open_db(o, e);
     if (!s->db || !pg_schema_bring_up(s->db, o->note, o->context, &s->indexed, e)) {
-        pg_db_close(s->db);
-        free(s);
+        postgres_close(&s->store);
         return NULL;
     }
     s->seen_at = clock_monotonic_ms();
     return &s->store;
+}
+
+bool job_store_postgres_check(const struct job_store_postgres_options *o, struct error *e)
+{
+    struct pg_db *db = open_db(o, e);
+    bool ok = db && pg_schema_check(db, o->note, o->context, e);
+    pg_db_close(db);
+    return ok;
 }

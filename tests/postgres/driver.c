@@ -64,23 +64,35 @@ static bool end_call(bool ok, struct error *e)
     return ok && committed;
 }
 
+static struct job_store_postgres_options options(uint64_t lease_ms, uint64_t timeout_ms)
+{
+    const char *sslmode = variable("JOB_STORE_SSLMODE");
+    return (struct job_store_postgres_options){.host = variable("JOB_STORE_HOST"),
+                                               .port =
+                                                   (uint16_t)strtoul(variable("JOB_STORE_PORT"), NULL, 10),
+                                               .database = variable("JOB_STORE_DB"),
+                                               .user = variable("JOB_STORE_USER"),
+                                               .password = variable("JOB_STORE_PASSWORD"),
+                                               .sslmode = sslmode[0] ? sslmode : NULL,
+                                               .lease_ms = lease_ms,
+                                               .statement_timeout_ms = timeout_ms,
+                                               .note = print_note};
+}
+
 /* open LEASE_MS TIMEOUT_MS */
 static bool do_open(const struct words *w, struct buf *out, struct error *e)
 {
     (void)out;
-    const char *sslmode = variable("JOB_STORE_SSLMODE");
-    store = job_store_postgres_open(
-        &(struct job_store_postgres_options){.host = variable("JOB_STORE_HOST"),
-                                             .port = (uint16_t)strtoul(variable("JOB_STORE_PORT"), NULL, 10),
-                                             .database = variable("JOB_STORE_DB"),
-                                             .user = variable("JOB_STORE_USER"),
-                                             .password = variable("JOB_STORE_PASSWORD"),
-                                             .sslmode = sslmode[0] ? sslmode : NULL,
-                                             .lease_ms = number(w, 1),
-                                             .statement_timeout_ms = number(w, 2),
-                                             .note = print_note},
-        e);
-    return store;
+    struct job_store_postgres_options o = options(number(w, 1), number(w, 2));
+    return (store = job_store_postgres_open(&o, e));
+}
+
+static bool do_check(const struct words *w, struct buf *out, struct error *e)
+{
+    (void)w;
+    (void)out;
+    struct job_store_postgres_options o = options(60000, 10000);
+    return job_store_postgres_check(&o, e);
 }
 
 static bool do_sqlite(const struct words *w, struct buf *out, struct error *e)
@@ -354,7 +366,7 @@ static const struct {
     {"publish", do_end},       {"fail", do_end},            {"requeue", do_end},     {"note", do_note},
     {"progress", do_progress}, {"remove", do_remove},       {"expire", do_expire},   {"leftovers", do_leftovers},
     {"cleaned", do_cleaned},   {"poll", do_poll},           {"get", do_get},         {"list", do_list},
-    {"drain", do_drain},       {"life", do_life},
+    {"drain", do_drain},       {"life", do_life},           {"check", do_check},
 };
 
 static void answer(char *line)

@@ -6,7 +6,7 @@ import uuid
 import psycopg2
 import pytest
 
-from store import GOPIE_MIGRATION, UNKNOWN_ID, Driver, at_once, gopie_migrates, refusal
+from store import GOPIE_MIGRATION, UNKNOWN_ID, Driver, StoreError, at_once, gopie_migrates, refusal
 
 OURS = ["downloads_attempts", "downloads_jobs", "downloads_queue", "downloads_schema", "downloads_seen"]
 
@@ -173,6 +173,26 @@ def test_tables_are_missing_and_may_not_be_made(pg, database, gopies):
         error = refusal(pg, name, user=role, password="secret")
         assert error.code == "configuration"
         assert re.search("GRANT USAGE, CREATE ON SCHEMA public", error.message), error.message
+
+
+def test_a_check_only_looks(pg, database, gopies, store):
+    for name in (database, gopies):
+        before = tables(pg, name)
+        with Driver(pg, name, open_it=False) as d:
+            d.call("check")
+            assert "to be made at the first start" in d.noted()
+        role = new_role(pg, name)
+        with Driver(pg, name, user=role, password="secret", open_it=False) as d:
+            with pytest.raises(StoreError, match="GRANT USAGE, CREATE ON SCHEMA"):
+                d.call("check")
+        assert tables(pg, name) == before
+        store(name=name)
+        with Driver(pg, name, open_it=False) as d:
+            d.call("check")
+            assert d.noted() == ""
+        with Driver(pg, name, user=role, password="secret", open_it=False) as d:
+            with pytest.raises(StoreError, match="GRANT SELECT, INSERT, UPDATE, DELETE ON downloads, downloads_attempts"):
+                d.call("check")
 
 
 def test_a_role_without_permission_is_told_which(pg, database, store):
