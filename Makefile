@@ -8,7 +8,7 @@ help:
 	@echo 'make test   installs what tests need, and runs them all'
 	@echo 'make        builds build/downloads-server and build/downloads-worker (make packages installs what that needs)'
 	@echo 'make run    keeps a server up on port 8000'
-	@echo 'make bench  measures: a large export, many jobs, many connections'
+	@echo 'make bench  measures: a large export, many jobs, many connections, the job stores'
 
 packages:
 	tools/install-packages
@@ -36,6 +36,7 @@ bench: build
 	/usr/bin/python3 bench/many_jobs.py demo/sample.duckdb
 	/usr/bin/python3 bench/connections.py demo/sample.duckdb
 	/usr/bin/python3 bench/large_export.py
+	/usr/bin/python3 bench/job_store.py
 
 clean:
 	rm -rf build build-sanitize demo

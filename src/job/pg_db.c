@@ -1,42 +1,31 @@
-#include "job/pg_db.h"
+#include "job/pg_internal.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <libpq-fe.h>
 #include <poll.h>
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/utf8.h"
 
-/* Behind a statement's own timeout the server's answer is waited for so much longer. */
-#define MARGIN_MS 1000
 #define RETRY_MS 1000
 #define QUEUE_MAX 12
-
-/* pg_type.dat of the server: types never change their number. */
-enum { BOOL_OID = 16, INT8_OID = 20, INT4_OID = 23, FLOAT8_OID = 701, TIMESTAMPTZ_OID = 1184, UUID_OID = 2950 };
-#define POSTGRES_EPOCH_US INT64_C(946684800000000) /* 2000-01-01 */
 
 struct pg_db {
     struct pg_db_options options; /* its texts are copies */
     char *name;
     const char *encoding;
     PGconn *conn; /* NULL: lost */
-    int64_t last_try, up_since;
-    bool told_lost; /* a note said so */
+    int64_t last_try; /* the end of the last attempt to connect */
+    int64_t up_since;
+    char *told; /* what was noted last of a connection that is lost; NULL: it is there */
 
     bool in_transaction;
     bool sent;       /* the server knows of the transaction */
     bool lost;       /* the connection broke in it */
     uint64_t timeout_ms;
-    char settings[256], lock[64];
+    char settings[320], lock[64];
     const char *queued[QUEUE_MAX];
     size_t queued_count;
-};
-
-struct pg_rows {
-    PGresult *result;
 };
 
 static bool out_of_memory(struct error *e)
@@ -50,12 +39,6 @@ static void note(struct pg_db *db, const char *line)
         db->options.note(db->options.context, line);
 }
 
-static void ignore_notice(void *context, const PGresult *r)
-{
-    (void)context;
-    (void)r;
-}
-
 /* The connection is of no more use. */
 static void drop(struct pg_db *db)
 {
@@ -65,143 +48,13 @@ static void drop(struct pg_db *db)
     db->up_since = clock_monotonic_ms();
 }
 
-/* A server's message in one line, without what surrounds it. */
-static char *one_line(const char *message)
-{
-    char *line = strdup(message ? message : "");
-    if (!line)
-        return NULL;
-    utf8_scrub(line, strlen(line));
-    size_t length = strlen(line);
-    while (length > 0 && (line[length - 1] == '\n' || line[length - 1] == ' '))
-        line[--length] = '\0';
-    for (char *p = line; *p; p++)
-        if (*p == '\n' || *p == '\r' || *p == '\t')
-            *p = ' ';
-    return line;
-}
-
 /* --- connecting --- */
-
-/* libpq gives the code of a refused connection only inside of its (verbose) text: "FATAL:  28P01: ...". */
-static bool find_sqlstate(const char *message, char ret[6])
-{
-    for (const char *p = message; (p = strchr(p, ':')); p++) {
-        const char *code = p + 1;
-        while (*code == ' ')
-            code++;
-        size_t n = strspn(code, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ");
-        if (code > p + 1 && n == 5 && code[5] == ':') {
-            memcpy(ret, code, 5);
-            ret[5] = '\0';
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool connect_error(struct pg_db *db, PGconn *conn, bool bad_options, struct error *e)
-{
-    char sqlstate[6] = "";
-    _cleanup_free_ char *all = strdup(PQerrorMessage(conn));
-    if (!all)
-        return out_of_memory(e);
-    bool from_server = find_sqlstate(all, sqlstate);
-    /* Behind the server's text come where in its source it arose, and what a second address said. */
-    char *end = from_server ? strstr(all, "\nLOCATION:") : NULL;
-    if (end)
-        *end = '\0';
-    _cleanup_free_ char *why = one_line(all);
-    if (!why)
-        return out_of_memory(e);
-    const char *advice = NULL;
-    if (strncmp(sqlstate, "28", 2) == 0 || PQconnectionNeedsPassword(conn))
-        advice = "check GOPIE_DS_POSTGRES_USER, GOPIE_DS_POSTGRES_PASSWORD and the server's pg_hba.conf";
-    else if (strcmp(sqlstate, "3D000") == 0)
-        advice = "check GOPIE_DS_POSTGRES_DB, or create the database";
-    else if (strcmp(sqlstate, "42501") == 0)
-        advice = "the role needs GRANT CONNECT ON DATABASE";
-    else if (!from_server && (strstr(why, "certificate") || strstr(why, "SSL")))
-        advice = "check GOPIE_DS_POSTGRES_SSLMODE, PGSSLROOTCERT, PGSSLCERT and PGSSLKEY";
-    else if (bad_options)
-        advice = "check the GOPIE_DS_POSTGRES_ and PG variables";
-    if (advice)
-        return error_set(e, ERROR_CONFIG, "Postgres (%s): %s; %s", db->name, why, advice);
-    return error_set(e, ERROR_UNAVAILABLE, "Postgres (%s): %s", db->name, why);
-}
-
-static bool finish_connecting(struct pg_db *db, PGconn *conn, struct error *e)
-{
-    int64_t deadline = clock_monotonic_ms() + (int64_t)db->options.timeout_ms + MARGIN_MS;
-    for (PostgresPollingStatusType state = PGRES_POLLING_WRITING; state != PGRES_POLLING_OK;) {
-        int64_t left = deadline - clock_monotonic_ms();
-        if (left <= 0)
-            return error_set(e, ERROR_UNAVAILABLE, "Postgres (%s): no answer", db->name);
-        struct pollfd p = {.fd = PQsocket(conn), .events = state == PGRES_POLLING_READING ? POLLIN : POLLOUT};
-        int ready = poll(&p, 1, (int)left);
-        if (ready < 0 && errno != EINTR)
-            return error_set_errno(e, ERROR_UNAVAILABLE, errno, "Postgres (%s)", db->name);
-        if (ready > 0)
-            state = PQconnectPoll(conn);
-        if (state == PGRES_POLLING_FAILED)
-            return connect_error(db, conn, false, e);
-    }
-    return true;
-}
 
 static bool make_connection(struct pg_db *db, struct error *e)
 {
-    const struct pg_db_options *o = &db->options;
-    char port[8], user_timeout[24];
-    snprintf(port, sizeof port, "%u", o->port);
-    snprintf(user_timeout, sizeof user_timeout, "%" PRIu64, o->timeout_ms + MARGIN_MS);
-    const struct {
-        const char *key, *value;
-    } parameters[] = {
-        {"host", o->host},
-        {"port", port},
-        {"dbname", o->database},
-        {"user", o->user},
-        {"password", o->password},
-        {"sslmode", o->sslmode},
-        {"application_name", "downloads-server"},
-        {"client_encoding", db->encoding},
-        {"keepalives_idle", "30"},
-        {"keepalives_interval", "5"},
-        {"keepalives_count", "3"},
-        {"tcp_user_timeout", user_timeout},
-    };
-    const char *keys[ARRAY_SIZE(parameters) + 1], *values[ARRAY_SIZE(parameters) + 1];
-    for (size_t i = 0; i < ARRAY_SIZE(parameters); i++) {
-        keys[i] = parameters[i].key;
-        values[i] = parameters[i].value;
-    }
-    keys[ARRAY_SIZE(parameters)] = values[ARRAY_SIZE(parameters)] = NULL;
-    db->last_try = clock_monotonic_ms();
-    /* Names that are not addresses are looked up in here, which the resolver's own limits bound. */
-    PGconn *conn = PQconnectStartParams(keys, values, 0);
-    if (!conn)
-        return out_of_memory(e);
-    PQsetNoticeReceiver(conn, ignore_notice, NULL);
-    PQsetErrorVerbosity(conn, PQERRORS_VERBOSE);
-    bool ok = PQstatus(conn) != CONNECTION_BAD ? finish_connecting(db, conn, e)
-                                               : connect_error(db, conn, PQsocket(conn) < 0, e);
-    if (ok && (PQsetnonblocking(conn, 1) != 0 || !PQenterPipelineMode(conn)))
-        ok = error_set(e, ERROR_UNAVAILABLE, "Postgres (%s): %s", db->name, PQerrorMessage(conn));
-    if (ok && PQserverVersion(conn) < 130000)
-        ok = error_set(e, ERROR_CONFIG, "Postgres (%s): version 13 is needed at least", db->name);
-    /* A database without an encoding holds whatever bytes it was given, and would refuse to show those that are no
-     * UTF-8: it is to pass on all of them (pg_row_text() sees to the rest). */
-    const char *encoding = ok ? PQparameterStatus(conn, "server_encoding") : NULL;
-    bool again = encoding && strcmp(encoding, "SQL_ASCII") == 0 && strcmp(db->encoding, "UTF8") == 0;
-    if (!ok || again) {
-        PQfinish(conn);
-        db->encoding = again ? "SQL_ASCII" : db->encoding;
-        return again && make_connection(db, e);
-    }
-    db->conn = conn;
-    db->up_since = clock_monotonic_ms();
-    return true;
+    db->conn = pg_connect(&db->options, db->name, &db->encoding, e);
+    db->last_try = db->up_since = clock_monotonic_ms();
+    return db->conn;
 }
 
 /* A server that ended while nothing was asked of it has said so, or closed. */
@@ -210,11 +63,22 @@ static bool still_connected(struct pg_db *db)
     if (!db->conn)
         return false;
     struct pollfd p = {.fd = PQsocket(db->conn), .events = POLLIN};
-    if (poll(&p, 1, 0) == 1 && !PQconsumeInput(db->conn))
-        drop(db);
-    else if (PQstatus(db->conn) != CONNECTION_OK)
-        drop(db);
-    return db->conn;
+    while (poll(&p, 1, 0) == 1)
+        if (!PQconsumeInput(db->conn)) {
+            drop(db);
+            return false;
+        }
+    return true;
+}
+
+/* Every reason once, not once a second. */
+static void note_lost(struct pg_db *db, const char *why)
+{
+    if (db->told && strcmp(db->told, why) == 0)
+        return;
+    note(db, why);
+    free(db->told);
+    db->told = strdup(why); /* without memory it is noted again */
 }
 
 static bool ensure_connected(struct pg_db *db, struct error *e)
@@ -222,17 +86,17 @@ static bool ensure_connected(struct pg_db *db, struct error *e)
     if (still_connected(db))
         return true;
     struct error why;
-    if (!db->told_lost)
-        note(db, "the connection to Postgres is lost");
-    db->told_lost = true;
+    if (!db->told)
+        note_lost(db, "the connection to Postgres is lost");
     if (clock_monotonic_ms() - db->last_try < RETRY_MS)
         return error_set(e, ERROR_UNAVAILABLE, "the job store cannot be reached");
     if (!make_connection(db, &why)) {
-        note(db, why.message);
+        note_lost(db, why.message);
         return error_set(e, ERROR_UNAVAILABLE, "the job store cannot be reached");
     }
     note(db, "connected to Postgres again");
-    db->told_lost = false;
+    free(db->told);
+    db->told = NULL;
     return true;
 }
 
@@ -271,6 +135,7 @@ void pg_db_close(struct pg_db *db)
     free((char *)db->options.user);
     free((char *)db->options.password);
     free((char *)db->options.sslmode);
+    free(db->told);
     free(db->name);
     free(db);
 }
@@ -302,7 +167,7 @@ static void classify(const PGresult *r, struct trip_error *t)
 {
     const char *sqlstate = PQresultErrorField(r, PG_DIAG_SQLSTATE);
     const char *severity = PQresultErrorField(r, PG_DIAG_SEVERITY_NONLOCALIZED);
-    _cleanup_free_ char *why = one_line(PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY));
+    _cleanup_free_ char *why = pg_one_line(PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY));
     t->failed = true;
     if (!sqlstate) { /* libpq's own: the connection broke */
         t->broken = true;
@@ -321,6 +186,8 @@ static void classify(const PGresult *r, struct trip_error *t)
         {"55P03", ERROR_UNAVAILABLE, false, "the job store is busy"},
         {"40", ERROR_UNAVAILABLE, false, "the job store is busy"},
         {"53", ERROR_UNAVAILABLE, false, "the job store has no room"},
+        {"58", ERROR_UNAVAILABLE, false, "the job store's disk fails"},
+        {"XX", ERROR_UNAVAILABLE, false, "the job store is damaged"},
         {"25006", ERROR_UNAVAILABLE, true, "the job store is read-only"},
         {"25P", ERROR_UNAVAILABLE, false, "the job store undid the transaction"},
         {"22021", ERROR_INVALID, false, "a character that the job store's encoding does not have"},
@@ -364,13 +231,12 @@ static bool await_answer(PGconn *conn, int64_t deadline, struct trip_error *t)
             return false;
         }
         struct pollfd p = {.fd = PQsocket(conn), .events = unsent > 0 ? POLLIN | POLLOUT : POLLIN};
-        bool failed = unsent < 0 || (poll(&p, 1, (int)left) < 0 && errno != EINTR);
-        if (failed || (p.revents & ~POLLOUT && !PQconsumeInput(conn) && !PQisBusy(conn))) {
-            if (!failed)
-                return true; /* what the server said last is still to be taken */
+        if (unsent < 0 || (poll(&p, 1, (int)left) < 0 && errno != EINTR)) {
             broken(t, "the connection to the job store is lost");
             return false;
         }
+        if (p.revents & ~POLLOUT && !PQconsumeInput(conn))
+            return true; /* what the server said last is still to be taken */
     }
 }
 
@@ -423,8 +289,8 @@ static void take_answers(PGconn *conn, size_t wanted, int64_t deadline, PGresult
     broken(t, "the connection to the job store is lost");
 }
 
-/* Sends what is queued, then `sql` (optional), then `last` (optional), and takes all answers. `*ret` is that of
- * `sql`, or of the last one where there is none. */
+/* Sends what is queued, then `sql` (optional), then `last` (optional), and takes all answers. `*ret` is
+ * that of `sql`, or of the last one where there is none. */
 static bool trip(struct pg_db *db, const char *sql, const struct pg_value *values, size_t count,
                  const char *last, PGresult **ret, struct error *e)
 {
@@ -440,7 +306,7 @@ static bool trip(struct pg_db *db, const char *sql, const struct pg_value *value
         sent = send(db->conn, sql, values, count);
     if (sent && last)
         sent = send(db->conn, last, NULL, 0);
-    int64_t deadline = clock_monotonic_ms() + (int64_t)db->timeout_ms + MARGIN_MS;
+    int64_t deadline = clock_monotonic_ms() + (int64_t)db->timeout_ms + PG_MARGIN_MS;
     if (sent && PQpipelineSync(db->conn))
         take_answers(db->conn, wanted, deadline, &result, &t);
     else
@@ -476,15 +342,23 @@ bool pg_db_queue(struct pg_db *db, const char *sql, struct error *e)
     return true;
 }
 
-/* A lock that is not had in time is told from a statement that takes too long; and whoever stops in the middle
- * of a transaction holds its locks for no longer than a statement may take. */
+/* A lock is not waited for as long as a statement may take: the one is told from the other, and whoever
+ * waits for a lock on a table keeps others from it. Whoever stops in the middle of a transaction, or does
+ * not take what the server sends, holds its locks for no longer than a statement may take. */
+#define LOCK_TIMEOUT_MAX_MS 5000
+
 static void queue_settings(struct pg_db *db, uint64_t timeout_ms)
 {
     db->timeout_ms = timeout_ms ? timeout_ms : db->options.timeout_ms;
+    uint64_t lock_timeout = db->timeout_ms * 3 / 4;
+    if (lock_timeout > LOCK_TIMEOUT_MAX_MS)
+        lock_timeout = LOCK_TIMEOUT_MAX_MS;
     snprintf(db->settings, sizeof db->settings,
-             "SELECT set_config('statement_timeout', '%" PRIu64 "', true), set_config('lock_timeout', '%" PRIu64
-             "', true), set_config('idle_in_transaction_session_timeout', '%" PRIu64 "', true)",
-             db->timeout_ms, db->timeout_ms * 3 / 4, db->timeout_ms);
+             "SELECT set_config('statement_timeout', '%" PRIu64 "', true),"
+             " set_config('lock_timeout', '%" PRIu64 "', true),"
+             " set_config('idle_in_transaction_session_timeout', '%" PRIu64 "', true),"
+             " set_config('tcp_user_timeout', '%" PRIu64 "', true)",
+             db->timeout_ms, lock_timeout, db->timeout_ms, db->timeout_ms);
     db->queued[db->queued_count++] = db->settings;
 }
 
@@ -575,128 +449,4 @@ struct pg_rows *pg_db_query(struct pg_db *db, const char *sql, const struct pg_v
 failed:
     free(rows);
     return NULL;
-}
-
-/* --- rows --- */
-
-void pg_rows_free(struct pg_rows **rows)
-{
-    if (!*rows)
-        return;
-    PQclear((*rows)->result);
-    free(*rows);
-    *rows = NULL;
-}
-
-size_t pg_rows_count(const struct pg_rows *rows)
-{
-    return (size_t)PQntuples(rows->result);
-}
-
-bool pg_row_is_null(const struct pg_row *r, int column)
-{
-    return PQgetisnull(r->rows->result, r->row, column);
-}
-
-/* The bytes of a value of that type and length (pg_send functions: big-endian), NULL where it is NULL. */
-static const unsigned char *fixed(struct pg_row *r, int column, Oid type, int length)
-{
-    const PGresult *result = r->rows->result;
-    if (column >= PQnfields(result) || PQftype(result, column) != type || PQfformat(result, column) != 1) {
-        r->wrong = true;
-        return NULL;
-    }
-    if (PQgetisnull(result, r->row, column))
-        return NULL;
-    if (PQgetlength(result, r->row, column) != length) {
-        r->wrong = true;
-        return NULL;
-    }
-    return (const unsigned char *)PQgetvalue(result, r->row, column);
-}
-
-static uint64_t big_endian(const unsigned char *bytes, int length)
-{
-    uint64_t v = 0;
-    for (int i = 0; i < length; i++)
-        v = v << 8 | bytes[i];
-    return v;
-}
-
-int64_t pg_row_integer(struct pg_row *r, int column)
-{
-    bool small = PQftype(r->rows->result, column) == INT4_OID;
-    const unsigned char *bytes = small ? fixed(r, column, INT4_OID, 4) : fixed(r, column, INT8_OID, 8);
-    if (!bytes)
-        return 0;
-    return small ? (int32_t)big_endian(bytes, 4) : (int64_t)big_endian(bytes, 8);
-}
-
-bool pg_row_bool(struct pg_row *r, int column)
-{
-    const unsigned char *bytes = fixed(r, column, BOOL_OID, 1);
-    return bytes && bytes[0];
-}
-
-double pg_row_real(struct pg_row *r, int column)
-{
-    const unsigned char *bytes = fixed(r, column, FLOAT8_OID, 8);
-    uint64_t bits = bytes ? big_endian(bytes, 8) : 0;
-    double v;
-    memcpy(&v, &bits, sizeof v);
-    return v;
-}
-
-int64_t pg_row_time(struct pg_row *r, int column)
-{
-    const unsigned char *bytes = fixed(r, column, TIMESTAMPTZ_OID, 8);
-    int64_t v = bytes ? (int64_t)big_endian(bytes, 8) : INT64_MAX;
-    bool infinite = v == INT64_MAX || v == INT64_MIN; /* as the server writes `infinity` and `-infinity` */
-    return infinite ? 0 : v + POSTGRES_EPOCH_US;
-}
-
-char *pg_row_text(struct pg_row *r, int column)
-{
-    const PGresult *result = r->rows->result;
-    if (column >= PQnfields(result)) {
-        r->wrong = true;
-        return NULL;
-    }
-    if (PQgetisnull(result, r->row, column))
-        return NULL;
-    size_t length = (size_t)PQgetlength(result, r->row, column);
-    char *text = malloc(length + 1);
-    if (!text) {
-        r->no_memory = true;
-        return NULL;
-    }
-    memcpy(text, PQgetvalue(result, r->row, column), length);
-    text[length] = '\0';
-    /* A database of the encoding SQL_ASCII holds whatever bytes it was given. */
-    if (!utf8_valid(text, length))
-        utf8_scrub(text, length);
-    return text;
-}
-
-void pg_row_uuid(struct pg_row *r, int column, char ret[UUID_SIZE])
-{
-    const unsigned char *bytes = fixed(r, column, UUID_OID, 16);
-    static const char hyphen_before[16] = {[4] = 1, [6] = 1, [8] = 1, [10] = 1};
-    char *out = ret;
-    for (int i = 0; bytes && i < 16; i++) {
-        if (hyphen_before[i])
-            *out++ = '-';
-        hex_encode(bytes + i, 1, out);
-        out += 2;
-    }
-    *out = '\0';
-}
-
-bool pg_row_ok(const struct pg_row *r, struct error *e)
-{
-    if (r->no_memory)
-        return out_of_memory(e);
-    if (r->wrong)
-        return error_set(e, ERROR_INTERNAL, "job store: a table is not of the shape that is expected");
-    return true;
 }

@@ -1,13 +1,14 @@
 /* A connection to a Postgres database: making it and making it anew, transactions, statements, and errors in
- * words for a client. Nothing here knows a job; nothing else sees libpq-fe.h.
+ * words for a client. Nothing here knows a job; nothing else sees libpq (pg_connect.c, pg_db.c, pg_rows.c).
  *
- * One thread at a time. Works through a pooler that gives a server away after each transaction: nothing is left
- * in a session (no named statement, no SET but SET LOCAL, no advisory lock but a transaction's). No call waits for
- * longer than its timeout and a second, also where the server is silent: then the connection is given up.
+ * One thread at a time. Works through a pooler that gives a server away after each transaction: nothing is
+ * left in a session (no named statement, no SET but SET LOCAL, no advisory lock but a transaction's). No call
+ * waits for longer than its timeout and a second, also where the server is silent: then the connection is
+ * given up.
  *
- * Statements that control the transaction are not sent on their own: they wait for the next query and travel
- * with it, so that a transaction of n queries costs n + 1 round trips. What goes wrong with them is that query's
- * error. */
+ * Statements that control the transaction are not sent on their own: they wait for the next query and
+ * travel with it, so that a transaction of n queries costs n + 1 round trips. What goes wrong with them is
+ * that query's error. */
 #ifndef JOB_PG_DB_H
 #define JOB_PG_DB_H
 
@@ -48,15 +49,15 @@ struct pg_value {
 #define PG_VALUES_MAX 16
 
 /* Begins, with the lock of that number for the length of the transaction (waited for; 0: none) and with
- * `timeout_ms` instead of the connection's own (0: that one). Connects anew where the connection is lost, at most
- * once a second; in between it fails at once. */
+ * `timeout_ms` instead of the connection's own (0: that one). Connects anew where the connection is lost,
+ * at most once a second; in between it fails at once. */
 MUST_CHECK bool pg_db_begin(struct pg_db *db, int64_t lock, uint64_t timeout_ms, struct error *e);
 
 /* `sql` (a constant without parameters) goes with the next query, or with the commit. */
 MUST_CHECK bool pg_db_queue(struct pg_db *db, const char *sql, struct error *e);
 
-/* Commits; where nothing was sent, there is nothing to commit. False: undone, or, when the connection broke just
- * then, not known. */
+/* Commits; where nothing was sent, there is nothing to commit. False: undone, or, when the connection
+ * broke just then, not known. */
 MUST_CHECK bool pg_db_commit(struct pg_db *db, struct error *e);
 void pg_db_rollback(struct pg_db *db); /* does nothing where no transaction is open */
 bool pg_db_in_transaction(const struct pg_db *db);
@@ -67,13 +68,13 @@ void pg_rows_free(struct pg_rows **rows);
 #define _cleanup_pg_rows_ _cleanup_(pg_rows_free)
 size_t pg_rows_count(const struct pg_rows *rows);
 
-/* One statement, within the open transaction, or in one of its own (that only reads) where none is open. NULL on
- * failure; the transaction can then only be rolled back, also to a savepoint. */
+/* One statement, within the open transaction, or in one of its own (that only reads) where none is open.
+ * NULL on failure; the transaction can then only be rolled back, also to a savepoint. */
 struct pg_rows *pg_db_query(struct pg_db *db, const char *sql, const struct pg_value *values, size_t count,
                             struct error *e);
 
-/* A reader of one row. A value of another type or shape than what is asked for makes `wrong` true, memory that is
- * out `no_memory`; both stay, so a reader may read all and look once. NULL reads as 0, "" or NULL. */
+/* A reader of one row. A value of another type or shape than what is asked for makes `wrong` true, memory
+ * that is out `no_memory`; both stay, so a reader may read all and look once. NULL reads as 0, "" or NULL. */
 struct pg_row {
     const struct pg_rows *rows;
     int row;
@@ -82,9 +83,9 @@ struct pg_row {
 bool pg_row_is_null(const struct pg_row *r, int column);
 int64_t pg_row_integer(struct pg_row *r, int column); /* int4, int8 */
 bool pg_row_bool(struct pg_row *r, int column);
-double pg_row_real(struct pg_row *r, int column);             /* float8 */
-int64_t pg_row_time(struct pg_row *r, int column);            /* timestamptz: microseconds since 1970; infinity is 0 */
-char *pg_row_text(struct pg_row *r, int column);              /* a copy; valid UTF-8 whatever the database holds */
+double pg_row_real(struct pg_row *r, int column);  /* float8 */
+int64_t pg_row_time(struct pg_row *r, int column); /* timestamptz: microseconds since 1970; infinity is 0 */
+char *pg_row_text(struct pg_row *r, int column);   /* a copy; valid UTF-8 whatever the database holds */
 void pg_row_uuid(struct pg_row *r, int column, char ret[UUID_SIZE]);
 MUST_CHECK bool pg_row_ok(const struct pg_row *r, struct error *e);
 

@@ -10,8 +10,8 @@
 #define MIGRATION_TIMEOUT_MS (10 * 60 * 1000)
 #define TRIES 5
 
-/* Without gopie's enum: its migration creates the type without a guard, and must pass after us. The primary key's
- * default is for whoever inserts without an id, and needs no extension. */
+/* Without gopie's enum: its migration creates the type without a guard, and must pass after us. The
+ * primary key's default is for whoever inserts without an id, and needs no extension. */
 static const char create_downloads[] =
     "CREATE TABLE downloads ("
     "  id uuid PRIMARY KEY DEFAULT gen_random_uuid(),"
@@ -32,11 +32,13 @@ static const char create_downloads[] =
 
 static const char pg_see_records[] = PG_SEE_RECORDS;
 
-#define LIST_INDEX "CREATE INDEX IF NOT EXISTS downloads_of_user ON downloads (org_id, user_id, created_at, id)"
+#define LIST_INDEX \
+    "CREATE INDEX IF NOT EXISTS downloads_of_user ON downloads (org_id, user_id, created_at, id)"
 
-/* Our own tables, as steps: `downloads_schema` has a row for each that was taken. A step that was ever released
- * is never changed; what is new is a step behind it. Steps only ever add, so that an older version runs on a newer
- * schema (a rolling upgrade, and the way back). No key refers to `downloads`: others may delete from it. */
+/* Our own tables, as steps: `downloads_schema` has a row for each that was taken. A step that was ever
+ * released is never changed; what is new is a step behind it. Steps only ever add, so that an older
+ * version runs on a newer schema (a rolling upgrade, and the way back). No key refers to `downloads`:
+ * others may delete from it. */
 static const struct {
     const char *name;
     const char *const statements[16];
@@ -56,8 +58,8 @@ static const struct {
       ") WITH (fillfactor = 80)",
       "CREATE INDEX downloads_jobs_link_ends ON downloads_jobs (link_ends) WHERE link_ends IS NOT NULL",
 
-      /* `owner` is NULL while the job waits. `seq` is the order of creation: a clock may be set back. Small and
-       * busy: vacuumed by the number of dead rows, not by a share. */
+      /* `owner` is NULL while the job waits. `seq` is the order of creation: a clock may be set back.
+       * Small and busy: vacuumed by the number of dead rows, not by a share. */
       "CREATE TABLE downloads_queue ("
       "  id uuid PRIMARY KEY,"
       "  seq bigint GENERATED ALWAYS AS IDENTITY,"
@@ -72,8 +74,8 @@ static const struct {
       "CREATE INDEX downloads_queue_owners ON downloads_queue (owner) WHERE owner IS NOT NULL",
       "CREATE INDEX downloads_queue_of_org ON downloads_queue (org_id, tag)",
 
-      /* `expires_at` is that of a published attempt's link; `due_at`: when what an attempt left is to be cleared
-       * away (again). */
+      /* `expires_at` is that of a published attempt's link; `due_at`: when what an attempt left is to be
+       * cleared away (again). */
       "CREATE TABLE downloads_attempts ("
       "  id uuid NOT NULL,"
       "  attempt integer NOT NULL,"
@@ -88,8 +90,8 @@ static const struct {
       "CREATE INDEX downloads_attempts_over ON downloads_attempts (due_at) WHERE state = 'over'",
       "CREATE INDEX downloads_attempts_ends ON downloads_attempts (expires_at) WHERE state = 'published'",
 
-      /* What a list looks for, of every record: only kept where `downloads` is another role's and has no index for
-       * it. */
+      /* What a list looks for, of every record: only kept where `downloads` is another role's and has no
+       * index for it. */
       "CREATE TABLE downloads_seen ("
       "  id uuid PRIMARY KEY,"
       "  org_id text NOT NULL,"
@@ -114,7 +116,8 @@ static const char look_at_tables[] =
     "   ARRAY(SELECT a.attname::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY k (number, place)"
     "    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number ORDER BY k.place)),"
     " coalesce((SELECT pg_has_role(c.relowner, 'USAGE') AND has_schema_privilege(c.relnamespace, 'CREATE')"
-    "  FROM pg_class c WHERE c.oid = to_regclass('downloads')), false)";
+    "  FROM pg_class c WHERE c.oid = to_regclass('downloads')), false),"
+    " coalesce(has_table_privilege(to_regclass('downloads_schema'), 'SELECT'), true)";
 
 static bool look(struct pg_db *db, struct schema *ret, struct error *e)
 {
@@ -127,8 +130,15 @@ static bool look(struct pg_db *db, struct schema *ret, struct error *e)
     s.versions = pg_row_bool(&r, 1);
     s.indexed = pg_row_bool(&r, 2);
     s.may_index = pg_row_bool(&r, 3);
+    bool readable = pg_row_bool(&r, 4);
     if (!pg_row_ok(&r, e))
         return false;
+    if (!readable)
+        return error_set(e, ERROR_CONFIG,
+                         "Postgres (%s): the role lacks permission: GRANT SELECT, INSERT, UPDATE, DELETE ON"
+                         " downloads, downloads_attempts, downloads_jobs, downloads_queue, downloads_schema,"
+                         " downloads_seen TO it",
+                         pg_db_name(db));
     if (s.versions) {
         _cleanup_pg_rows_ struct pg_rows *versions =
             pg_db_query(db, "SELECT coalesce(max(step), 0) FROM downloads_schema", NULL, 0, e);
@@ -227,7 +237,8 @@ static bool check_permissions(struct pg_db *db, struct error *e)
     _cleanup_pg_rows_ struct pg_rows *rows = pg_db_query(
         db,
         "SELECT string_agg(DISTINCT t, ', '), current_user::text FROM"
-        " unnest(ARRAY['downloads', 'downloads_jobs', 'downloads_queue', 'downloads_attempts', 'downloads_seen']) t,"
+        " unnest(ARRAY['downloads', 'downloads_jobs', 'downloads_queue', 'downloads_attempts',"
+        "  'downloads_seen']) t,"
         " unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) p WHERE NOT has_table_privilege(t, p)",
         NULL, 0, e);
     if (!rows)
@@ -238,7 +249,8 @@ static bool check_permissions(struct pg_db *db, struct error *e)
         return false;
     if (tables)
         return error_set(e, ERROR_CONFIG,
-                         "Postgres (%s): the role lacks permission: GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO \"%s\"",
+                         "Postgres (%s): the role lacks permission:"
+                         " GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO \"%s\"",
                          pg_db_name(db), tables, role);
     _cleanup_pg_rows_ struct pg_rows *columns =
         pg_db_query(db,
@@ -248,8 +260,8 @@ static bool check_permissions(struct pg_db *db, struct error *e)
     if (columns)
         return true;
     if (why.code == ERROR_INTERNAL)
-        return error_set(e, ERROR_CONFIG, "Postgres (%s): the table downloads is another's: %s", pg_db_name(db),
-                         why.message);
+        return error_set(e, ERROR_CONFIG, "Postgres (%s): the table downloads is another's: %s",
+                         pg_db_name(db), why.message);
     *e = why;
     return false;
 }
@@ -264,17 +276,17 @@ static bool see_all(struct pg_db *db, struct error *e)
     return false;
 }
 
-static bool may_not_create(struct pg_db *db, const struct error *why, struct error *e)
+static bool may_not_create(struct pg_db *db, struct error *e)
 {
     return error_set(e, ERROR_CONFIG,
-                     "Postgres (%s): tables are missing, and the role may not create them: GRANT USAGE, CREATE ON"
-                     " SCHEMA public TO it (or the schema of its search_path), or start once as a role that may;"
-                     " %s",
-                     pg_db_name(db), why->message);
+                     "Postgres (%s): tables are missing, and the role may not create them: GRANT USAGE, CREATE"
+                     " ON SCHEMA public TO it (or the schema of its search_path), or start once as a role that"
+                     " may",
+                     pg_db_name(db));
 }
 
-bool pg_schema_bring_up(struct pg_db *db, void (*note)(void *context, const char *line), void *context,
-                        bool *ret_indexed, struct error *e)
+bool pg_schema_bring_up(struct pg_db *db, void (*note)(void *context, const char *line),
+                        void *context, bool *ret_indexed, struct error *e)
 {
     struct schema s;
     struct error why;
@@ -290,7 +302,7 @@ bool pg_schema_bring_up(struct pg_db *db, void (*note)(void *context, const char
             continue;
         }
         if (why.code == ERROR_CONFIG)
-            return may_not_create(db, &why, e);
+            return may_not_create(db, e);
         /* Gopie's migration knows no lock of ours: what it made at this moment is not to be made again. */
         if (why.code != ERROR_INTERNAL || tries == TRIES) {
             *e = why;
@@ -300,27 +312,31 @@ bool pg_schema_bring_up(struct pg_db *db, void (*note)(void *context, const char
     if (!check_permissions(db, e) || (!s.indexed && !see_all(db, e)))
         return false;
     if (!s.indexed && note)
-        note(context, "job store: the table downloads is another role's; lists are cheaper once its owner runs: "
-                      LIST_INDEX);
+        note(context, "job store: the table downloads is another role's;"
+                      " lists are cheaper once its owner runs: " LIST_INDEX);
     *ret_indexed = s.indexed;
     return true;
 }
 
-bool pg_schema_check(struct pg_db *db, const char **ret_text, struct error *e)
+bool pg_schema_check(struct pg_db *db, void (*note)(void *context, const char *line), void *context,
+                     struct error *e)
 {
     struct schema s;
     if (!look(db, &s, e))
         return false;
-    *ret_text = "its tables are there";
     if (complete(&s))
         return check_permissions(db, e);
-    *ret_text = "its tables are to be made at the first start";
     _cleanup_pg_rows_ struct pg_rows *rows =
-        pg_db_query(db, "SELECT has_schema_privilege(current_schema(), 'CREATE')", NULL, 0, e);
+        pg_db_query(db, "SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)", NULL, 0, e);
     if (!rows)
         return false;
     struct pg_row r = {.rows = rows};
     bool may_create = pg_row_bool(&r, 0);
-    const struct error why = {.message = "nothing was tried"};
-    return pg_row_ok(&r, e) && (may_create || may_not_create(db, &why, e));
+    if (!pg_row_ok(&r, e))
+        return false;
+    if (!may_create)
+        return may_not_create(db, e);
+    if (note)
+        note(context, "job store: tables are to be made at the first start");
+    return true;
 }

@@ -1,24 +1,27 @@
-/* Every statement of the Postgres job store. A header of its own, so that a test can ask Postgres for the plan of
- * each.
+/* Every statement of the Postgres job store. A header of its own, so that a test can ask Postgres for the
+ * plan of each.
  *
- * Each is one round trip and one snapshot. `downloads` may be gopie's (its status an enum) or ours (a text): so a
- * status is written as a bare literal or parameter, which takes the type of the column, and read as `::text`.
- * statement_timestamp() is the clock: one value in a statement, and behind the lock of the transaction. */
+ * Each is one round trip and one snapshot. Rows are looked up by `= ANY (ARRAY(SELECT ...))`, scalar
+ * subqueries and OFFSET 0 where a plain join could be planned as a walk over all of the table. `downloads`
+ * may be gopie's (its status an enum) or ours (a text): so a status is written as a bare literal or
+ * parameter, which takes the type of the column, and read as `::text`. statement_timestamp() is the clock:
+ * one value in a statement, and behind the lock of the transaction. */
 #ifndef JOB_PG_STATEMENTS_H
 #define JOB_PG_STATEMENTS_H
 
-/* The columns in the order of read_job(), of `downloads d` and `downloads_jobs j`; a record without a row in that is
- * whole, too. `sql` is the expression of that column, `cut` tells whether it is only its beginning. */
+/* The columns in the order of read_job(), of `downloads d` and `downloads_jobs j`; a record without a row
+ * in that is whole, too. `sql` is the expression of that column, `cut` tells whether it is only its
+ * beginning. */
 #define JOB_COLUMNS(sql, cut)                                                                                \
     " d.id, d.user_id, d.org_id, d.dataset_id, " sql ", d.format, d.status::text, d.created_at,"             \
     " d.updated_at, d.completed_at, d.expires_at, d.pre_signed_url, d.error_message, j.error_code,"          \
     " j.version, j.attempt, j.rows, j.bytes, j.percent, j.sha256, " cut " "
 #define WHOLE_JOB JOB_COLUMNS("d.sql", "false")
 
-/* The fence of an attempt ($1 id, $2 attempt, $3 owner), and the steps that each end of one takes: `record` is
- * the changed record, and empty where the attempt is not the job's current one. The only places where a job's
- * state changes are these, CLAIM and EXPIRE: pending -> processing -> completed -> expired, processing -> failed,
- * processing -> pending (job_may_become()). */
+/* The fence of an attempt ($1 id, $2 attempt, $3 owner), and the steps that each end of one takes:
+ * `record` is the changed record, and empty where the attempt is not the job's current one. The only
+ * places where a job's state changes are these, CLAIM and EXPIRE: pending -> processing -> completed ->
+ * expired, processing -> failed, processing -> pending (job_may_become()). */
 #define END_RECORD(set)                                                                                      \
     "WITH mine AS (SELECT q.id FROM downloads_queue q, downloads_jobs j"                                     \
     " WHERE q.id = $1 AND q.owner = $3 AND j.id = q.id AND j.attempt = $2 FOR UPDATE OF q),"                 \
@@ -28,21 +31,28 @@
     " job AS (UPDATE downloads_jobs j SET version = j.version + 1, percent = NULL, " set                     \
     " FROM record r WHERE j.id = r.id RETURNING j.*),"
 #define END_ATTEMPT(set)                                                                                     \
-    " attempt AS (UPDATE downloads_attempts a SET " set " FROM record r WHERE a.id = r.id AND a.attempt = $2),"
+    " attempt AS (UPDATE downloads_attempts a SET " set                                                      \
+    " FROM record r WHERE a.id = r.id AND a.attempt = $2),"
 #define END_DEQUEUED " queue AS (DELETE FROM downloads_queue q USING record r WHERE q.id = r.id)"
 #define END_WAITS                                                                                            \
-    " queue AS (UPDATE downloads_queue q SET owner = NULL, lease_until = NULL FROM record r WHERE q.id = r.id)"
+    " queue AS (UPDATE downloads_queue q SET owner = NULL, lease_until = NULL"                               \
+    " FROM record r WHERE q.id = r.id)"
 #define ENDED " SELECT" WHOLE_JOB "FROM record d JOIN job j ON j.id = d.id"
 
-/* Records that are not in downloads_seen yet: the original's, and those of instances that list by an index. In
- * one order, so that two who do it at once do not wait for each other. */
+/* Records that are not in downloads_seen yet: the original's, and those of instances that list by an
+ * index. In one order, so that two who do it at once do not wait for each other. */
 #define PG_SEE_RECORDS                                                                                       \
     "INSERT INTO downloads_seen (id, org_id, user_id, created_at)"                                           \
     " SELECT id, org_id, user_id, created_at FROM downloads d"                                               \
     " WHERE NOT EXISTS (SELECT FROM downloads_seen s WHERE s.id = d.id) ORDER BY id ON CONFLICT DO NOTHING"
 
+/* Jobs that another ($1 is not the owner) may take, and those of any owner that have no record any more. */
+#define LAPSED                                                                                               \
+    "owner IS NOT NULL AND lease_until <= statement_timestamp()"                                             \
+    " AND (owner <> $1 OR (SELECT true FROM downloads d WHERE d.id = q.id) IS NULL)"
+
 #define PG_STATEMENTS(X)                                                                                     \
-    /* $1 id, $2 user, $3 organisation, $4 dataset, $5 sql, $6 format, $7 queue size, $8 whether              \
+    /* $1 id, $2 user, $3 organisation, $4 dataset, $5 sql, $6 format, $7 queue size, $8 whether             \
      * lists go by downloads_seen. No row: it is full. The tag is fair_tag()'s. */                           \
     X(CREATE,                                                                                                \
       "WITH state AS MATERIALIZED (SELECT"                                                                   \
@@ -61,29 +71,31 @@
       " seen AS (INSERT INTO downloads_seen (id, org_id, user_id, created_at)"                               \
       "  SELECT id, org_id, user_id, created_at FROM record WHERE $8::boolean)"                              \
       " SELECT created_at FROM record")                                                                      \
-    /* $1 owner, $2 limit, $3 lease (ms), $4 whether jobs whose lease is over may be taken too: these are as \
-     * put back and claimed, hence two versions on. What has no record any more leaves the queue. The key is \
-     * job_object_key()'s. */                                                                                \
+    /* $1 owner, $2 limit, $3 lease (ms), $4 whether others' jobs whose lease is over may be taken too: as   \
+     * if put back and claimed, hence two versions on. What has no record any more leaves the queue.         \
+     * The key is job_object_key()'s. */                                                                     \
     X(CLAIM,                                                                                                 \
       "WITH waiting AS (SELECT id, tag, seq, false AS lapsed FROM downloads_queue WHERE owner IS NULL"       \
       "  ORDER BY tag, seq LIMIT $2 FOR UPDATE SKIP LOCKED),"                                                \
-      " lapsed AS (SELECT id, tag, seq, true AS lapsed FROM downloads_queue"                                 \
-      "  WHERE $4::boolean AND owner IS NOT NULL AND lease_until <= statement_timestamp()"                   \
+      " lapsed AS (SELECT id, tag, seq, true AS lapsed FROM downloads_queue q"                               \
+      "  WHERE $4::boolean AND " LAPSED                                                                      \
       "  ORDER BY lease_until LIMIT $2 FOR UPDATE SKIP LOCKED),"                                             \
       " picked AS (SELECT * FROM (SELECT * FROM waiting UNION ALL SELECT * FROM lapsed) both_of_them"        \
       "  ORDER BY tag, seq LIMIT $2),"                                                                       \
       " record AS (UPDATE downloads d SET status = 'processing', updated_at = statement_timestamp()"         \
-      "  FROM picked p WHERE d.id = p.id AND d.status IN ('pending', 'processing') RETURNING d.*),"          \
+      "  WHERE d.id = ANY (ARRAY(SELECT id FROM picked)) AND d.status IN ('pending', 'processing')"          \
+      "  RETURNING d.*),"                                                                                    \
       " job AS (UPDATE downloads_jobs j SET version = j.version + CASE WHEN p.lapsed THEN 2 ELSE 1 END,"     \
       "  attempt = j.attempt + 1, rows = 0, bytes = 0, percent = NULL"                                       \
-      "  FROM picked p JOIN record r ON r.id = p.id WHERE j.id = p.id RETURNING j.*, p.tag, p.seq),"         \
+      "  FROM picked p WHERE j.id = ANY (ARRAY(SELECT id FROM record)) AND p.id = j.id"                      \
+      "  RETURNING j.*, p.tag, p.seq),"                                                                      \
       " taken AS (UPDATE downloads_queue q SET owner = $1,"                                                  \
       "  lease_until = statement_timestamp() + $3::bigint * interval '1 millisecond'"                        \
       "  FROM job WHERE q.id = job.id),"                                                                     \
       " gone AS (DELETE FROM downloads_queue q USING picked p WHERE q.id = p.id"                             \
       "  AND NOT EXISTS (SELECT FROM job WHERE job.id = p.id)),"                                             \
-      " over AS (UPDATE downloads_attempts a SET state = 'over' FROM picked p"                               \
-      "  WHERE a.id = p.id AND a.state = 'running'),"                                                        \
+      " over AS (UPDATE downloads_attempts a SET state = 'over'"                                             \
+      "  WHERE a.id = ANY (ARRAY(SELECT id FROM picked)) AND a.state = 'running'),"                          \
       " attempt AS (INSERT INTO downloads_attempts (id, attempt, object_key, state)"                         \
       "  SELECT r.id, job.attempt, r.org_id || '/' || r.id ||"                                               \
       "   CASE WHEN job.attempt > 1 THEN '-' || job.attempt ELSE '' END || '.' || r.format, 'running'"       \
@@ -113,7 +125,8 @@
     X(REQUEUE, END_RECORD("status = 'pending'") END_JOB("rows = 0, bytes = 0") END_ATTEMPT("state = 'over'") \
                    END_WAITS ENDED)                                                                          \
     /* Why an end found nothing to change. $2: whether the job is that owner's. */                           \
-    X(CURRENT, "SELECT" WHOLE_JOB ", EXISTS (SELECT FROM downloads_queue q WHERE q.id = d.id AND q.owner = $2)" \
+    X(CURRENT, "SELECT" WHOLE_JOB ", EXISTS"                                                                 \
+               " (SELECT FROM downloads_queue q WHERE q.id = d.id AND q.owner = $2)"                         \
                " FROM downloads d LEFT JOIN downloads_jobs j ON j.id = d.id WHERE d.id = $1")                \
     X(GET, "SELECT" WHOLE_JOB "FROM downloads d LEFT JOIN downloads_jobs j ON j.id = d.id"                   \
            " WHERE d.id = $1 AND d.org_id = $2")                                                             \
@@ -144,11 +157,11 @@
       "WITH due AS (SELECT id FROM downloads_jobs WHERE link_ends <= statement_timestamp()"                  \
       "  ORDER BY link_ends LIMIT $1 FOR UPDATE SKIP LOCKED),"                                               \
       " record AS (UPDATE downloads d SET status = 'expired', updated_at = statement_timestamp()"            \
-      "  FROM due WHERE d.id = due.id AND d.status = 'completed' RETURNING d.id),"                           \
+      "  WHERE d.id = ANY (ARRAY(SELECT id FROM due)) AND d.status = 'completed' RETURNING d.id),"           \
       " job AS (UPDATE downloads_jobs j SET version = j.version + 1, link_ends = NULL"                       \
-      "  FROM record r WHERE j.id = r.id),"                                                                  \
-      " gone AS (DELETE FROM downloads_jobs j USING due WHERE j.id = due.id"                                 \
-      "  AND NOT EXISTS (SELECT FROM record r WHERE r.id = due.id))"                                         \
+      "  WHERE j.id = ANY (ARRAY(SELECT id FROM record))),"                                                  \
+      " gone AS (DELETE FROM downloads_jobs j"                                                               \
+      "  WHERE j.id = ANY (ARRAY(SELECT id FROM due EXCEPT SELECT id FROM record)))"                         \
       " SELECT count(*) FROM record")                                                                        \
     X(LEFTOVERS,                                                                                             \
       "(SELECT id, attempt, object_key, upload_id FROM downloads_attempts"                                   \
@@ -172,18 +185,20 @@
       " renewed AS (UPDATE downloads_queue q"                                                                \
       "  SET lease_until = statement_timestamp() + $2::bigint * interval '1 millisecond'"                    \
       "  WHERE $2::bigint IS NOT NULL AND q.owner = $1"                                                      \
-      "  AND EXISTS (SELECT FROM downloads d WHERE d.id = q.id))"                                            \
+      "  AND (SELECT true FROM downloads d WHERE d.id = q.id))"                                              \
       " SELECT CASE WHEN d.id IS NULL THEN 'gone' ELSE 'changed' END, w.id," JOB_COLUMNS("''", "true")       \
-      "  FROM watched w LEFT JOIN downloads d ON d.id = w.id LEFT JOIN downloads_jobs j ON j.id = w.id"      \
+      "  FROM watched w LEFT JOIN LATERAL (SELECT * FROM downloads d WHERE d.id = w.id OFFSET 0) d ON true"  \
+      "  LEFT JOIN LATERAL (SELECT * FROM downloads_jobs j WHERE j.id = w.id OFFSET 0) j ON true"            \
       "  WHERE d.id IS NULL OR j.version > w.version OR j.rows <> w.rows OR j.bytes <> w.bytes"              \
       " UNION ALL"                                                                                           \
       " SELECT 'owned', q.id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL," \
-      "  NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM downloads_queue q"                              \
-      "  WHERE q.owner = $1 AND EXISTS (SELECT FROM downloads d WHERE d.id = q.id)"                          \
+      "  NULL, NULL, (SELECT j.attempt FROM downloads_jobs j WHERE j.id = q.id),"                            \
+      "  NULL, NULL, NULL, NULL, NULL"                                                                       \
+      "  FROM downloads_queue q WHERE q.owner = $1 AND (SELECT true FROM downloads d WHERE d.id = q.id)"     \
       " UNION ALL"                                                                                           \
       " SELECT 'claimable', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,"   \
       "  NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL"                                               \
       "  WHERE EXISTS (SELECT FROM downloads_queue WHERE owner IS NULL) OR ($7::boolean AND EXISTS"          \
-      "   (SELECT FROM downloads_queue WHERE owner IS NOT NULL AND lease_until <= statement_timestamp()))")
+      "   (SELECT FROM downloads_queue q WHERE " LAPSED "))")
 
 #endif

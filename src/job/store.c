@@ -25,5 +25,6 @@ void job_poll_result_release(struct job_poll_result *r)
     job_list_release(&r->changed);
     free(r->gone.ids);
     free(r->owned.ids);
+    free(r->owned_attempts);
     *r = (struct job_poll_result){0};
 }

@@ -83,9 +83,7 @@ struct job_watch {
 };
 struct job_poll {
     const char *owner;
-    const char (*running)[UUID_SIZE]; /* the owner's jobs, as it sees it */
-    size_t running_count;
-    bool renew; /* the leases of these, too; also one that is over, while nobody took the job */
+    bool renew; /* the leases of the owner's jobs, too; also one that is over, while nobody took the job */
     const struct job_watch *watched; /* jobs that are followed here and run elsewhere */
     size_t watched_count;
 };
@@ -96,7 +94,9 @@ struct job_id_list {
 struct job_poll_result {
     struct job_list changed;  /* of the watched: a newer version, or other rows or bytes; `sql` is "" in these */
     struct job_id_list gone;  /* of the watched: the record is deleted */
-    struct job_id_list owned; /* of the running: those that are the owner's in the store, too */
+    struct job_id_list owned; /* the jobs in the queue that are the owner's; also those of a claim() whose answer was
+                                 lost, which their owner is to put back */
+    uint32_t *owned_attempts; /* of each */
     bool claimable;           /* claim() would find something */
 };
 void job_poll_result_release(struct job_poll_result *r);
@@ -197,8 +197,7 @@ struct job_store_postgres_options {
  * at most once a second; until then they fail at once with ERROR_UNAVAILABLE. */
 struct job_store *job_store_postgres_open(const struct job_store_postgres_options *o, struct error *e);
 
-/* Connects and looks, and changes nothing: `*ret_text` (a constant) says how the tables are. Errors as of opening. */
-MUST_CHECK bool job_store_postgres_check(const struct job_store_postgres_options *o, const char **ret_text,
-                                         struct error *e);
+/* Whether that would do, without a change to the database; `note` hears what is to be made. */
+MUST_CHECK bool job_store_postgres_check(const struct job_store_postgres_options *o, struct error *e);
 
 #endif

@@ -1,10 +1,10 @@
-/* The job store in a Postgres database, which other instances (and gopie-server, and the original service) use at
- * the same time.
+/* The job store in a Postgres database, which other instances (and gopie-server, and the original service)
+ * use at the same time.
  *
  * Top to bottom: statements, records, transactions, the calls of the interface.
  *
- * Every transaction that writes begins with one advisory lock: so instances write one after the other, the waiting
- * jobs that a creation counts are all there are, and no two transactions wait for each other
+ * Every transaction that writes begins with one advisory lock: so instances write one after the other, the
+ * waiting jobs that a creation counts are all there are, and no two transactions wait for each other
  * (docs/decisions/postgres.md). */
 #include "job/store.h"
 
@@ -70,6 +70,9 @@ static int64_t execute(struct pg_db *db, const char *sql, const struct pg_value 
 }
 #define EXECUTE(db, statement, e, ...) execute(db, statement, VALUES(__VA_ARGS__), e)
 
+#define JOB_ATTEMPT 15
+#define JOB_COLUMN_COUNT 21
+
 /* JOB_COLUMNS, the first of them at `at`. What is NULL reads as 0. */
 static bool read_job(struct pg_row *r, int at, struct job *ret, struct error *e)
 {
@@ -90,7 +93,7 @@ static bool read_job(struct pg_row *r, int at, struct job *ret, struct error *e)
     _cleanup_free_ char *error_code = pg_row_text(r, at + 13);
     j.error_code = error_code ? job_error_code_parse(error_code) : ERROR_NONE;
     j.version = pg_row_integer(r, at + 14);
-    j.attempt = (uint32_t)pg_row_integer(r, at + 15);
+    j.attempt = (uint32_t)pg_row_integer(r, at + JOB_ATTEMPT);
     j.rows = (uint64_t)pg_row_integer(r, at + 16);
     j.bytes = (uint64_t)pg_row_integer(r, at + 17);
     j.percent = pg_row_is_null(r, at + 18) ? -1 : pg_row_real(r, at + 18);
@@ -107,7 +110,6 @@ static bool read_job(struct pg_row *r, int at, struct job *ret, struct error *e)
     j = (struct job){0};
     return true;
 }
-#define JOB_COLUMN_COUNT 21
 
 /* All rows, which hold nothing but jobs. */
 static bool read_jobs(const struct pg_rows *rows, struct job_list *ret, struct error *e)
@@ -135,10 +137,10 @@ static struct pg_value time_value(int64_t wall_us, char text[TIME_SIZE])
     return TEXT(text);
 }
 
-/* One job: what an end of an attempt left. Where it changed nothing, that may be because it was told before (the
- * answer was lost): then the job is as `to` says, and the attempt its latest. */
-static bool ended(struct pg_db *db, const struct pg_rows *rows, const struct job_attempt *a, enum job_status to,
-                  struct job *ret, struct error *e)
+/* One job: what an end of an attempt left. Where it changed nothing, that may be because it was told
+ * before (the answer was lost): then the job is as `to` says, and the attempt its latest. */
+static bool ended(struct pg_db *db, const struct pg_rows *rows, const struct job_attempt *a,
+                  enum job_status to, struct job *ret, struct error *e)
 {
     if (!rows)
         return false;
@@ -437,6 +439,8 @@ static bool postgres_cleaned(struct job_store *store, const char *id, uint32_t a
     return EXECUTE(db_of(store), CLEANED, e, TEXT(id), INTEGER(attempt), INTEGER(JOB_CLEAR_AGAIN_US)) >= 0;
 }
 
+#define POLL_JOB 2 /* where in a row of POLL the columns of a job begin */
+
 static bool read_poll(const struct pg_rows *rows, struct job_poll_result *ret, struct error *e)
 {
     _cleanup_(job_poll_result_release) struct job_poll_result result = {0};
@@ -444,23 +448,25 @@ static bool read_poll(const struct pg_rows *rows, struct job_poll_result *ret, s
     /* Each kind may be all of them. */
     if (count > 0 && (!(result.changed.jobs = calloc(count, sizeof *result.changed.jobs)) ||
                       !(result.gone.ids = calloc(count, UUID_SIZE)) ||
-                      !(result.owned.ids = calloc(count, UUID_SIZE))))
+                      !(result.owned.ids = calloc(count, UUID_SIZE)) ||
+                      !(result.owned_attempts = calloc(count, sizeof *result.owned_attempts))))
         return out_of_memory(e);
     for (size_t i = 0; i < count; i++) {
         struct pg_row r = {.rows = rows, .row = (int)i};
         _cleanup_free_ char *kind = pg_row_text(&r, 0);
-        char id[UUID_SIZE];
-        pg_row_uuid(&r, 1, id);
-        if (!pg_row_ok(&r, e))
-            return false;
-        struct job_id_list *ids = strcmp(kind, "gone") == 0 ? &result.gone : &result.owned;
-        if (strcmp(kind, "claimable") == 0)
-            result.claimable = true;
-        else if (strcmp(kind, "changed") != 0)
-            memcpy(ids->ids[ids->count++], id, UUID_SIZE);
-        else if (read_job(&r, 2, &result.changed.jobs[result.changed.count], e))
+        if (kind && strcmp(kind, "changed") == 0) {
+            if (!read_job(&r, POLL_JOB, &result.changed.jobs[result.changed.count], e))
+                return false;
             result.changed.count++;
-        else
+        } else if (kind && strcmp(kind, "gone") == 0) {
+            pg_row_uuid(&r, 1, result.gone.ids[result.gone.count++]);
+        } else if (kind && strcmp(kind, "owned") == 0) {
+            result.owned_attempts[result.owned.count] = (uint32_t)pg_row_integer(&r, POLL_JOB + JOB_ATTEMPT);
+            pg_row_uuid(&r, 1, result.owned.ids[result.owned.count++]);
+        } else {
+            result.claimable = true;
+        }
+        if (!pg_row_ok(&r, e))
             return false;
     }
     *ret = result;
@@ -525,7 +531,7 @@ static const struct job_store_api postgres_api = {
     .poll = postgres_poll,
 };
 
-static struct pg_db *connect_to(const struct job_store_postgres_options *o, struct error *e)
+static struct pg_db *open_db(const struct job_store_postgres_options *o, struct error *e)
 {
     return pg_db_open(&(struct pg_db_options){.host = o->host,
                                               .port = o->port,
@@ -548,20 +554,19 @@ struct job_store *job_store_postgres_open(const struct job_store_postgres_option
     }
     s->store.api = &postgres_api;
     s->lease_ms = o->lease_ms;
-    s->db = connect_to(o, e);
+    s->db = open_db(o, e);
     if (!s->db || !pg_schema_bring_up(s->db, o->note, o->context, &s->indexed, e)) {
-        pg_db_close(s->db);
-        free(s);
+        postgres_close(&s->store);
         return NULL;
     }
     s->seen_at = clock_monotonic_ms();
     return &s->store;
 }
 
-bool job_store_postgres_check(const struct job_store_postgres_options *o, const char **ret_text, struct error *e)
+bool job_store_postgres_check(const struct job_store_postgres_options *o, struct error *e)
 {
-    struct pg_db *db = connect_to(o, e);
-    bool ok = db && pg_schema_check(db, ret_text, e);
+    struct pg_db *db = open_db(o, e);
+    bool ok = db && pg_schema_check(db, o->note, o->context, e);
     pg_db_close(db);
     return ok;
 }

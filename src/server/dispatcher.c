@@ -526,7 +526,54 @@ static bool listed(const struct job_id_list *l, const char *id)
     return false;
 }
 
-void dispatcher_keep(struct dispatcher *d, const struct job_id_list *owned)
+static bool runs_here(const struct dispatcher *d, const char *id)
+{
+    const struct running *r;
+    LIST_FOREACH (r, &d->running, link)
+        if (!strcmp(r->job.id, id))
+            return true;
+    return false;
+}
+
+/* A job that is ours in the store alone. */
+struct orphan {
+    struct store_task step;
+    struct dispatcher *d;
+    char id[UUID_SIZE];
+    uint32_t attempt;
+    struct job job;
+};
+
+static bool call_put_back(struct job_store *s, struct store_task *t, struct error *e)
+{
+    struct orphan *o = CONTAINER_OF(t, struct orphan, step);
+    const struct job_attempt a = {.id = o->id, .attempt = o->attempt, .owner = o->d->owner};
+    return s->api->requeue(s, &a, &o->job, e);
+}
+
+static void put_back_done(struct store_task *t)
+{
+    struct orphan *o = CONTAINER_OF(t, struct orphan, step);
+    if (t->ok) /* else the next poll finds it again, or somebody else has it */
+        log_job(LOG_LEVEL_WARN, o->id, "was claimed, but the answer was lost: put back into the queue");
+    job_release(&o->job);
+    free(o);
+}
+
+static void put_back(struct dispatcher *d, const char *id, uint32_t attempt)
+{
+    struct orphan *o = calloc(1, sizeof *o);
+    if (!o)
+        return;
+    o->d = d;
+    o->attempt = attempt;
+    memcpy(o->id, id, sizeof o->id);
+    o->step.call = call_put_back;
+    o->step.done = put_back_done;
+    store_threads_write(d->options.store, &o->step);
+}
+
+void dispatcher_keep(struct dispatcher *d, const struct job_id_list *owned, const uint32_t *owned_attempts)
 {
     struct running *r, *next;
     for (r = LIST_FIRST(&d->running); r; r = next) {
@@ -538,6 +585,9 @@ void dispatcher_keep(struct dispatcher *d, const struct job_id_list *owned)
         r->removed = true;
         attempt_stop(r->attempt, ERROR_STALE, "the attempt is no longer the job's current one");
     }
+    for (size_t i = 0; i < owned->count; i++)
+        if (!runs_here(d, owned->ids[i]))
+            put_back(d, owned->ids[i], owned_attempts[i]);
 }
 
 static void on_grace_over(evutil_socket_t fd, short what, void *arg)

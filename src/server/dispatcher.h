@@ -41,9 +41,10 @@ const char *dispatcher_owner(const struct dispatcher *d);
  * workers; returns how many. */
 size_t dispatcher_running_ids(struct dispatcher *d, char (*ids)[UUID_SIZE]);
 
-/* What the store says of the jobs of dispatcher_running_ids(): those that are not in `owned` have been deleted
- * or taken up by another instance, and are stopped here. */
-void dispatcher_keep(struct dispatcher *d, const struct job_id_list *owned);
+/* What the store says of the jobs that are ours (asked for after dispatcher_running_ids()): what runs here and is
+ * not among them has been deleted or taken up by another instance, and is stopped; what is among them and does
+ * not run here was claimed while the answer was lost, and is put back. */
+void dispatcher_keep(struct dispatcher *d, const struct job_id_list *owned, const uint32_t *owned_attempts);
 
 unsigned dispatcher_running(const struct dispatcher *d);
 

@@ -18,7 +18,8 @@ struct poller {
 
     struct store_task step; /* one at a time: the timer runs again when it is answered */
     struct job_poll poll;
-    char (*running)[UUID_SIZE];
+    char (*running)[UUID_SIZE]; /* sorted */
+    size_t running_count;
     struct job_watch *watched;
     size_t watched_room;
     bool full; /* out of memory for the watched: asked for again with the next round */
@@ -33,7 +34,7 @@ static int compare_ids(const void *a, const void *b)
 static void watch(void *context, const char *id, struct hub_told *told)
 {
     struct poller *p = context;
-    if (p->full || bsearch(id, p->running, p->poll.running_count, UUID_SIZE, compare_ids))
+    if (p->full || bsearch(id, p->running, p->running_count, UUID_SIZE, compare_ids))
         return;
     if (p->poll.watched_count == p->watched_room) {
         size_t room = p->watched_room ? 2 * p->watched_room : 64;
@@ -128,7 +129,7 @@ static void polled(struct store_task *t)
         p->failing = false;
         if (p->poll.renew)
             p->renewed_at = p->asked_at;
-        dispatcher_keep(p->options.dispatcher, &p->result.owned);
+        dispatcher_keep(p->options.dispatcher, &p->result.owned, p->result.owned_attempts);
         for (size_t i = 0; i < p->result.changed.count; i++)
             publish_change(p, &p->result.changed.jobs[i]);
         for (size_t i = 0; i < p->result.gone.count; i++)
@@ -148,12 +149,11 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     p->asked_at = clock_monotonic_ms();
     p->poll.owner = dispatcher_owner(p->options.dispatcher);
     p->poll.renew = p->asked_at - p->renewed_at >= (int64_t)p->options.lease_ms / RENEWALS_A_LEASE;
-    p->poll.running_count = dispatcher_running_ids(p->options.dispatcher, p->running);
-    qsort(p->running, p->poll.running_count, UUID_SIZE, compare_ids);
+    p->running_count = dispatcher_running_ids(p->options.dispatcher, p->running);
+    qsort(p->running, p->running_count, UUID_SIZE, compare_ids);
     p->poll.watched_count = 0;
     p->full = false;
     hub_each(p->options.hub, watch, p);
-    p->poll.running = (const char(*)[UUID_SIZE])p->running;
     p->poll.watched = p->watched;
     p->step.call = call_poll;
     p->step.done = polled;

@@ -44,7 +44,7 @@ static struct job_store_postgres_options postgres_options(const struct config *c
                                                .lease_ms = c->job_lease,
                                                .statement_timeout_ms =
                                                    for_control ? STATEMENT_TIMEOUT_MS : API_STATEMENT_TIMEOUT_MS,
-                                               .note = note};
+                                               .note = for_control ? note : NULL}; /* else each line twice */
 }
 
 static struct job_store *open_postgres(const struct settings *s, bool for_control, struct error *e)
@@ -145,14 +145,23 @@ void stores_describe(const struct settings *settings, const struct data_dir *dat
 
 /* --- looking only --- */
 
+static void keep_note(void *context, const char *line)
+{
+    buf_printf(context, "; %s", line);
+}
+
 static bool check_jobs(const struct config *c, const struct data_dir *data, stores_report *report)
 {
     struct error e;
     if (c->job_store == JOB_STORE_POSTGRES) {
-        const struct job_store_postgres_options options = postgres_options(c, true);
-        const char *text = "";
-        bool ok = job_store_postgres_check(&options, &text, &e);
-        return report("job store", ok, ok ? text : e.message);
+        struct job_store_postgres_options options = postgres_options(c, true);
+        _cleanup_buf_ struct buf text;
+        buf_init(&text, 4096);
+        describe_jobs(c, &text);
+        options.note = keep_note;
+        options.context = &text;
+        bool ok = job_store_postgres_check(&options, &e);
+        return report("job store", ok, !ok ? e.message : buf_ok(&text) ? text.data : "");
     }
     if (!data || access(data->jobs_db, F_OK) != 0)
         return report("job store", true, "to be made at the first start");

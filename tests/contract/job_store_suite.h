@@ -1,5 +1,5 @@
-/* What every job store must do, told through its interface alone; each backend runs it. In two halves: the queue
- * (job_store_queue.c) and the records (job_store_records.c). */
+/* What every job store must do, told through its interface alone; each backend runs it. In two halves: the
+ * queue (job_store_queue.c) and the records (job_store_records.c). */
 #ifndef TESTS_JOB_STORE_SUITE_H
 #define TESTS_JOB_STORE_SUITE_H
 
@@ -22,9 +22,9 @@ static inline int job_store_suite_run(const struct job_store_backend *backend)
     return job_store_queue_run(backend) + job_store_records_run(backend);
 }
 
-/* For a backend's own tests too (job_store_calls.c). One call as the control thread makes it: a transaction and a
- * savepoint around it, undone where it fails. `call` is an expression of the store's api; its value is whether all
- * was well. (s->api->fail)(...): cmocka has a macro of that name. */
+/* For a backend's own tests too (job_store_calls.c). One call as the control thread makes it: a
+ * transaction and a savepoint around it, undone where it fails. `call` is an expression of the store's
+ * api; its value is whether all was well. (s->api->fail)(...): cmocka has a macro of that name. */
 void call_begin(struct job_store *s);
 bool call_end(struct job_store *s, bool ok, struct error *e);
 #define CALL(s, e, call) (call_begin(s), call_end(s, (call), e))
@@ -36,7 +36,8 @@ bool call_end(struct job_store *s, bool ok, struct error *e);
 /* The tests below fail where the store does not do what it is asked. Records are the caller's to release. */
 bool try_create(struct job_store *s, const char *org, const char *user, uint64_t queue_size, struct job *ret,
                 struct error *e);
-void create_job(struct job_store *s, const char *org, const char *user, char ret_id[UUID_SIZE]); /* NULL is fine */
+void create_job(struct job_store *s, const char *org, const char *user,
+                char ret_id[UUID_SIZE]); /* NULL is fine */
 bool claim_job(struct job_store *s, struct job *ret); /* for OWNER; false: none waits */
 struct job_attempt attempt_of(const struct job *j);
 struct job_result result_until(int64_t expires_at);

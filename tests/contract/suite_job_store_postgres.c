@@ -1,5 +1,5 @@
-/* The Postgres job store at a server that is there (tests/postgres starts it): JOB_STORE_HOST, _PORT, _DB, _USER,
- * _PASSWORD. Takes away all that is in the database's tables. */
+/* The Postgres job store at a server that is there (tests/postgres starts it): JOB_STORE_HOST, _PORT, _DB,
+ * _USER, _PASSWORD. Takes away all that is in the database's tables. */
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -143,6 +143,7 @@ static void a_poll_says_what_is_owned_and_what_waits(void **state)
     struct job_poll_result r = ask(s, OWNER, true, NULL, 0);
     assert_int_equal(r.owned.count, 1);
     assert_string_equal(r.owned.ids[0], j.id);
+    assert_int_equal(r.owned_attempts[0], 1);
     assert_int_equal(r.changed.count, 0);
     assert_int_equal(r.gone.count, 0);
     job_poll_result_release(&r);
@@ -252,7 +253,8 @@ static void a_job_whose_lease_is_over_is_taken_by_another(void **state)
     struct job_store *other = open_with_lease(300);
     assert_non_null(other);
 
-    /* A lease that runs is left alone, and so is one that is over until the rescuer has been there for a lease. */
+    /* A lease that runs is left alone, and so is one that is over until the rescuer has been there for a
+     * lease. */
     run("UPDATE downloads_queue SET lease_until = now() - interval '1 second' WHERE owner IS NOT NULL");
     struct job_store *fresh = open_with_lease(LONG_LEASE_MS);
     assert_non_null(fresh);
@@ -313,6 +315,16 @@ static void an_owner_renews_a_lease_that_nobody_took(void **state)
     struct job_list list = claim_as(other, OTHER);
     assert_int_equal(list.count, 0);
     assert_true(publish_job(s, &j, FAR_AWAY, &e));
+
+    /* Nor does it take its own from itself. */
+    create_job(s, "org", "user", NULL);
+    list = claim_as(other, OTHER);
+    assert_int_equal(list.count, 1);
+    job_list_release(&list);
+    run("UPDATE downloads_queue SET lease_until = now() - interval '1 day'");
+    list = claim_as(other, OTHER);
+    assert_int_equal(list.count, 0);
+    assert_false(claimable(other));
     other->api->close(other);
     job_release(&j);
 }
@@ -365,12 +377,13 @@ static void a_record_that_another_program_deleted_leaves_the_queue(void **state)
     job_list_release(&list);
     assert_false(claimable(s));
 
-    /* And what its attempt left is found when its lease, which nobody renews, is over. */
+    /* And what its attempt left is found when its lease, which nobody renews, is over; also by the owner. */
     struct job_store *other = open_with_lease(1);
     run("UPDATE downloads_queue SET lease_until = now() - interval '1 second' WHERE org_id = 'org'");
     wait_for_a_lease(other);
-    list = claim_as(other, OTHER);
+    list = claim_as(other, OWNER);
     assert_int_equal(list.count, 0);
+    assert_false(claimable(other));
     assert_int_equal(count_leftovers(s, false), 1);
     other->api->close(other);
     job_release(&running);

@@ -1,5 +1,5 @@
 """A double for faults that no server makes on demand: stands between a client and a real Postgres, reads the client's
-messages, and loses the connection where it is told to. Counts the trips that a client makes (a Sync or a simple query each)."""
+messages, and loses the connection where it is told to. Counts the trips that a client makes (a Sync each)."""
 
 import socket
 import struct
@@ -7,8 +7,8 @@ import threading
 
 
 class PgProxy:
-    """`fault`: None, or (place, text): the first statement with that text is "before" cut off (it never reaches the
-    server) or "after" (the server has done it, and its answer is lost)."""
+    """`fault`: None, or (place, text): the first statement that begins with that text is cut off "before" (it
+    never reaches the server) or "after" (the server has done it and is out of the transaction, and its answer is lost)."""
 
     def __init__(self, host, port):
         self.server, self.fault, self.trips, self.faults_made = (host, port), None, 0, 0
@@ -68,14 +68,14 @@ class PgProxy:
                 head = self._read(client, 5)
                 body = self._read(client, struct.unpack("!I", head[1:])[0] - 4)
                 pending += head + body
-                if head[:1] in b"PQ" and self.fault and self.fault[1].encode() in body:
+                if head[:1] == b"P" and self.fault and body.split(b"\0")[1].startswith(self.fault[1].encode()):
                     place, self.fault = self.fault[0], None
                     if place == "before":
                         self.faults_made += 1
                         self._close(client, server)
                         return
                     state["mute"] = True
-                if head[:1] in b"SQ":
+                if head[:1] == b"S":
                     self.trips += 1
                 if head[:1] not in b"PBDE":
                     server.sendall(pending)

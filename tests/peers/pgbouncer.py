@@ -34,6 +34,7 @@ auth_file = {self.directory}/users
 pool_mode = transaction
 default_pool_size = {pool_size}
 max_client_conn = 200
+server_login_retry = 1
 logfile = {self.directory}/log
 pidfile =
 """)

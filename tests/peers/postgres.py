@@ -52,6 +52,15 @@ def wait_until(condition, seconds=30, what="it"):
         time.sleep(0.02)
 
 
+def runs(pid):
+    """False for a zombie, too: whose parent is gone waits for init."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:
+            return f.read().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 class Postgres:
     def __init__(self, durable=False, settings=None, encoding="UTF8"):
         self.directory = tempfile.mkdtemp(prefix="pg-test-", dir="/tmp")
@@ -139,7 +148,7 @@ class Postgres:
         pids = self._pids()
         self._signal_all(signal.SIGKILL)
         self.process.wait()
-        wait_until(lambda: not any(os.path.exists(f"/proc/{p}") for p in pids), what="the end of Postgres")
+        wait_until(lambda: not any(runs(p) for p in pids), what="the end of Postgres")
 
     def stop(self):
         if self.process and self.process.poll() is None:
@@ -151,7 +160,8 @@ class Postgres:
                 self.kill()
 
     def close(self):
-        self.stop()
+        if self.process.poll() is None:
+            self.kill()  # nothing of it stays
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def __enter__(self):

@@ -5,9 +5,10 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from peers.gopie import gopie_migrates  # noqa: E402
 from peers.pgbouncer import PgBouncer  # noqa: E402
 from peers.postgres import Postgres  # noqa: E402
-from store import Driver, gopie_migrates  # noqa: E402
+from store import Driver  # noqa: E402
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
-/* Calls the job store as the control thread does, one line of standard input a call, so that a test can do something
- * to the server in between. Each line is answered by one: "MILLISECONDS ok ..." or "MILLISECONDS error CODE TEXT".
- * What the store notes goes to standard error. --statements prints the SQL of the Postgres store. */
+/* Calls the job store as the control thread does, one line of standard input a call, so that a test can do
+ * something to the server in between. Each line is answered by one: "MILLISECONDS ok ..." or "MILLISECONDS
+ * error CODE TEXT". What the store notes goes to standard error. --statements prints the SQL of the
+ * Postgres store. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,23 +64,35 @@ static bool end_call(bool ok, struct error *e)
     return ok && committed;
 }
 
+static struct job_store_postgres_options options(uint64_t lease_ms, uint64_t timeout_ms)
+{
+    const char *sslmode = variable("JOB_STORE_SSLMODE");
+    return (struct job_store_postgres_options){.host = variable("JOB_STORE_HOST"),
+                                               .port =
+                                                   (uint16_t)strtoul(variable("JOB_STORE_PORT"), NULL, 10),
+                                               .database = variable("JOB_STORE_DB"),
+                                               .user = variable("JOB_STORE_USER"),
+                                               .password = variable("JOB_STORE_PASSWORD"),
+                                               .sslmode = sslmode[0] ? sslmode : NULL,
+                                               .lease_ms = lease_ms,
+                                               .statement_timeout_ms = timeout_ms,
+                                               .note = print_note};
+}
+
 /* open LEASE_MS TIMEOUT_MS */
 static bool do_open(const struct words *w, struct buf *out, struct error *e)
 {
     (void)out;
-    const char *sslmode = variable("JOB_STORE_SSLMODE");
-    store = job_store_postgres_open(
-        &(struct job_store_postgres_options){.host = variable("JOB_STORE_HOST"),
-                                             .port = (uint16_t)strtoul(variable("JOB_STORE_PORT"), NULL, 10),
-                                             .database = variable("JOB_STORE_DB"),
-                                             .user = variable("JOB_STORE_USER"),
-                                             .password = variable("JOB_STORE_PASSWORD"),
-                                             .sslmode = sslmode[0] ? sslmode : NULL,
-                                             .lease_ms = number(w, 1),
-                                             .statement_timeout_ms = number(w, 2),
-                                             .note = print_note},
-        e);
-    return store;
+    struct job_store_postgres_options o = options(number(w, 1), number(w, 2));
+    return (store = job_store_postgres_open(&o, e));
+}
+
+static bool do_check(const struct words *w, struct buf *out, struct error *e)
+{
+    (void)w;
+    (void)out;
+    struct job_store_postgres_options o = options(60000, 10000);
+    return job_store_postgres_check(&o, e);
 }
 
 static bool do_sqlite(const struct words *w, struct buf *out, struct error *e)
@@ -127,11 +140,10 @@ static bool create(const char *org, const char *user, uint64_t queue_size, struc
 /* create ORG USER QUEUE_SIZE */
 static bool do_create(const struct words *w, struct buf *out, struct error *e)
 {
-    struct job j = {0};
+    _cleanup_(job_release) struct job j = {0};
     if (!create(word(w, 1), word(w, 2), number(w, 3), &j, e))
         return false;
     buf_printf(out, " %s", j.id);
-    job_release(&j);
     return true;
 }
 
@@ -140,12 +152,11 @@ static bool do_fill(const struct words *w, struct buf *out, struct error *e)
 {
     uint64_t taken = 0, count = number(w, 3);
     for (uint64_t i = 0; i < count; i++) {
-        struct job j = {0};
+        _cleanup_(job_release) struct job j = {0};
         if (create(word(w, 1), "user", number(w, 2), &j, e))
             taken++;
         else if (e->code != ERROR_QUEUE_FULL)
             return false;
-        job_release(&j);
     }
     buf_printf(out, " %" PRIu64, taken);
     return true;
@@ -154,12 +165,12 @@ static bool do_fill(const struct words *w, struct buf *out, struct error *e)
 /* claim OWNER LIMIT */
 static bool do_claim(const struct words *w, struct buf *out, struct error *e)
 {
-    struct job_list list = {0};
+    _cleanup_(job_list_release) struct job_list list = {0};
     if (!CALL(e, store->api->claim(store, word(w, 1), number(w, 2), &list, e)))
         return false;
     for (size_t i = 0; i < list.count; i++)
-        buf_printf(out, " %s:%" PRIu32 ":%" PRId64, list.jobs[i].id, list.jobs[i].attempt, list.jobs[i].version);
-    job_list_release(&list);
+        buf_printf(out, " %s:%" PRIu32 ":%" PRId64, list.jobs[i].id, list.jobs[i].attempt,
+                   list.jobs[i].version);
     return true;
 }
 
@@ -183,11 +194,10 @@ static bool end_attempt(const char *how, const struct job_attempt *a, struct job
 static bool do_end(const struct words *w, struct buf *out, struct error *e)
 {
     struct job_attempt a = {.owner = word(w, 1), .id = word(w, 2), .attempt = (uint32_t)number(w, 3)};
-    struct job j = {0};
+    _cleanup_(job_release) struct job j = {0};
     if (!end_attempt(word(w, 0), &a, &j, e))
         return false;
     buf_printf(out, " %s %" PRId64, job_status_name(j.status), j.version);
-    job_release(&j);
     return true;
 }
 
@@ -229,12 +239,11 @@ static bool do_expire(const struct words *w, struct buf *out, struct error *e)
 
 static bool do_leftovers(const struct words *w, struct buf *out, struct error *e)
 {
-    struct job_leftover_list list = {0};
+    _cleanup_(job_leftover_list_release) struct job_leftover_list list = {0};
     if (!CALL(e, store->api->leftovers(store, number(w, 1), true, &list, e)))
         return false;
     for (size_t i = 0; i < list.count; i++)
         buf_printf(out, " %s:%" PRIu32, list.items[i].id, list.items[i].attempt);
-    job_leftover_list_release(&list);
     return true;
 }
 
@@ -249,7 +258,7 @@ static bool do_poll(const struct words *w, struct buf *out, struct error *e)
 {
     struct job_watch watched[16] = {0};
     struct job_poll p = {.owner = word(w, 1), .renew = number(w, 2), .watched = watched};
-    struct job_poll_result r = {0};
+    _cleanup_(job_poll_result_release) struct job_poll_result r = {0};
     for (size_t i = 3; i < w->count && p.watched_count < ARRAY_SIZE(watched); i++) {
         struct job_watch *one = &watched[p.watched_count++];
         snprintf(one->id, sizeof one->id, "%.36s", word(w, i));
@@ -258,44 +267,43 @@ static bool do_poll(const struct words *w, struct buf *out, struct error *e)
     if (!CALL(e, store->api->poll(store, &p, &r, e)))
         return false;
     buf_printf(out, " claimable:%d owned:%zu", r.claimable, r.owned.count);
+    for (size_t i = 0; i < r.owned.count; i++)
+        buf_printf(out, " %s:owned:%" PRIu32, r.owned.ids[i], r.owned_attempts[i]);
     for (size_t i = 0; i < r.changed.count; i++)
         buf_printf(out, " %s:%s", r.changed.jobs[i].id, job_status_name(r.changed.jobs[i].status));
     for (size_t i = 0; i < r.gone.count; i++)
         buf_printf(out, " %s:gone", r.gone.ids[i]);
-    job_poll_result_release(&r);
     return true;
 }
 
 /* get ORG ID */
 static bool do_get(const struct words *w, struct buf *out, struct error *e)
 {
-    struct job j = {0};
+    _cleanup_(job_release) struct job j = {0};
     if (!store->api->get(store, word(w, 1), word(w, 2), &j, e))
         return false;
     buf_printf(out, " %s %" PRId64 " %" PRIu32, job_status_name(j.status), j.version, j.attempt);
-    job_release(&j);
     return true;
 }
 
 /* list ORG USER LIMIT */
 static bool do_list(const struct words *w, struct buf *out, struct error *e)
 {
-    struct job_list list = {0};
+    _cleanup_(job_list_release) struct job_list list = {0};
     if (!store->api->list(store, word(w, 1), word(w, 2), number(w, 3), 0, &list, e))
         return false;
     for (size_t i = 0; i < list.count; i++)
         buf_printf(out, " %s", list.jobs[i].id);
-    job_list_release(&list);
     return true;
 }
 
-/* drain OWNER: claims and ends until nothing waits for a while: says what was claimed. Of the first attempts each
- * third is put back and each fifth fails; each seventh job is deleted while it runs. */
+/* drain OWNER: claims and ends until nothing waits for a while: says what was claimed. Of the first
+ * attempts each third is put back and each fifth fails; each seventh job is deleted while it runs. */
 static bool do_drain(const struct words *w, struct buf *out, struct error *e)
 {
     int64_t quiet_since = clock_monotonic_ms();
     while (clock_monotonic_ms() - quiet_since < 300) {
-        struct job_list list = {0};
+        _cleanup_(job_list_release) struct job_list list = {0};
         if (!CALL(e, store->api->claim(store, word(w, 1), 5, &list, e)))
             return false;
         bool ok = true;
@@ -303,7 +311,7 @@ static bool do_drain(const struct words *w, struct buf *out, struct error *e)
             const struct job *j = &list.jobs[i];
             unsigned kind = (unsigned)strtoul((char[]){j->id[0], j->id[1], j->id[2], '\0'}, NULL, 16);
             struct job_attempt a = {.owner = word(w, 1), .id = j->id, .attempt = j->attempt};
-            struct job done = {0};
+            _cleanup_(job_release) struct job done = {0};
             bool found;
             buf_printf(out, " %s:%" PRIu32, j->id, j->attempt);
             ok = kind % 7 == 0 ? CALL(e, store->api->remove(store, j->org_id, j->id, &found, e))
@@ -311,11 +319,9 @@ static bool do_drain(const struct words *w, struct buf *out, struct error *e)
                                              : kind % 5 == 0                    ? "fail"
                                                                                 : "publish",
                                              &a, &done, e);
-            job_release(&done);
         }
         if (list.count > 0)
             quiet_since = clock_monotonic_ms();
-        job_list_release(&list);
         if (!ok)
             return false;
     }
@@ -328,24 +334,21 @@ static bool do_life(const struct words *w, struct buf *out, struct error *e)
     uint64_t count = number(w, 1), batch = number(w, 2);
     int64_t start = clock_monotonic_ms();
     for (uint64_t made = 0; made < count; made += batch) {
-        struct job_list list = {0};
+        _cleanup_(job_list_release) struct job_list list = {0};
         bool ok = do_begin(w, out, e);
         for (uint64_t i = 0; ok && i < batch; i++) {
-            struct job j = {0};
+            _cleanup_(job_release) struct job j = {0};
             ok = create("org", "user", 1000000, &j, e) &&
                  (i + 1 == batch || (store->api->release(store, e) && store->api->savepoint(store, e)));
-            job_release(&j);
         }
         ok = ok && do_commit(w, out, e) && CALL(e, store->api->claim(store, "owner", batch, &list, e)) &&
              do_begin(w, out, e);
         for (size_t i = 0; ok && i < list.count; i++) {
             struct job_attempt a = {.owner = "owner", .id = list.jobs[i].id, .attempt = list.jobs[i].attempt};
-            struct job done = {0};
+            _cleanup_(job_release) struct job done = {0};
             ok = end_attempt("publish", &a, &done, e) &&
                  (i + 1 == list.count || (store->api->release(store, e) && store->api->savepoint(store, e)));
-            job_release(&done);
         }
-        job_list_release(&list);
         if (!ok || !do_commit(w, out, e))
             return false;
     }
@@ -363,7 +366,7 @@ static const struct {
     {"publish", do_end},       {"fail", do_end},            {"requeue", do_end},     {"note", do_note},
     {"progress", do_progress}, {"remove", do_remove},       {"expire", do_expire},   {"leftovers", do_leftovers},
     {"cleaned", do_cleaned},   {"poll", do_poll},           {"get", do_get},         {"list", do_list},
-    {"drain", do_drain},       {"life", do_life},
+    {"drain", do_drain},       {"life", do_life},           {"check", do_check},
 };
 
 static void answer(char *line)

@@ -1,4 +1,4 @@
-"""A job store in a process of its own (driver.c), called line by line; and the original's side of the database."""
+"""A job store in a process of its own (driver.c), called line by line."""
 
 import os
 import pathlib
@@ -9,33 +9,6 @@ import threading
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("BUILD_DIR", ROOT / "build")).resolve()
 UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
-
-# What gopie-server's own migration does (once; it keeps count of its steps).
-GOPIE_MIGRATION = [
-    'CREATE EXTENSION IF NOT EXISTS "uuid-ossp"',
-    "CREATE TYPE download_status AS ENUM ('pending', 'processing', 'completed', 'failed', 'expired')",
-    """CREATE TABLE IF NOT EXISTS downloads (
-        id uuid PRIMARY KEY DEFAULT uuid_generate_v4(),
-        sql text NOT NULL,
-        dataset_id text NOT NULL,
-        status download_status NOT NULL DEFAULT 'pending',
-        "format" text NOT NULL,
-        pre_signed_url text,
-        error_message text,
-        created_at timestamptz NOT NULL DEFAULT now(),
-        updated_at timestamptz NOT NULL DEFAULT now(),
-        expires_at timestamptz,
-        completed_at timestamptz,
-        user_id text NOT NULL,
-        org_id text NOT NULL)""",
-    "CREATE INDEX IF NOT EXISTS idx_downloads_dataset_id ON downloads (dataset_id)",
-    "CREATE INDEX IF NOT EXISTS idx_downloads_status ON downloads (status)",
-]
-
-
-def gopie_migrates(pg, database):
-    for statement in GOPIE_MIGRATION:
-        pg.execute(statement, dbname=database)
 
 
 class StoreError(Exception):
@@ -95,6 +68,8 @@ class Driver:
         return self.call("get", org, job)[0]
 
     def close(self):
+        if self.notes.closed:
+            return
         self.process.stdin.close()
         try:
             self.process.wait(20)
@@ -102,7 +77,9 @@ class Driver:
             self.process.kill()
             self.process.wait()
         self.process.stdout.close()
+        noted = self.noted()
         self.notes.close()
+        assert self.process.returncode == 0, noted  # also what a sanitizer found
 
     def __enter__(self):
         return self

@@ -6,7 +6,8 @@ import uuid
 import psycopg2
 import pytest
 
-from store import GOPIE_MIGRATION, UNKNOWN_ID, Driver, at_once, gopie_migrates, refusal
+from peers.gopie import GOPIE_MIGRATION, gopie_migrates
+from store import UNKNOWN_ID, Driver, StoreError, at_once, refusal
 
 OURS = ["downloads_attempts", "downloads_jobs", "downloads_queue", "downloads_schema", "downloads_seen"]
 
@@ -128,7 +129,7 @@ def test_old_rows_are_history(pg, gopies, store):
 
 
 def test_two_start_at_once(pg):
-    for gopie_too in [False] * 6 + [True] * 6:
+    for gopie_too in [False] * 4 + [True] * 4:
         name = pg.new_database()
         starts = [lambda n=name: Driver(pg, n) for _ in range(3)]
 
@@ -173,6 +174,26 @@ def test_tables_are_missing_and_may_not_be_made(pg, database, gopies):
         error = refusal(pg, name, user=role, password="secret")
         assert error.code == "configuration"
         assert re.search("GRANT USAGE, CREATE ON SCHEMA public", error.message), error.message
+
+
+def test_a_check_only_looks(pg, database, gopies, store):
+    for name in (database, gopies):
+        before = tables(pg, name)
+        with Driver(pg, name, open_it=False) as d:
+            d.call("check")
+            assert "to be made at the first start" in d.noted()
+        role = new_role(pg, name)
+        with Driver(pg, name, user=role, password="secret", open_it=False) as d:
+            with pytest.raises(StoreError, match="GRANT USAGE, CREATE ON SCHEMA"):
+                d.call("check")
+        assert tables(pg, name) == before
+        store(name=name)
+        with Driver(pg, name, open_it=False) as d:
+            d.call("check")
+            assert d.noted() == ""
+        with Driver(pg, name, user=role, password="secret", open_it=False) as d:
+            with pytest.raises(StoreError, match="GRANT SELECT, INSERT, UPDATE, DELETE ON downloads, downloads_attempts"):
+                d.call("check")
 
 
 def test_a_role_without_permission_is_told_which(pg, database, store):
@@ -222,6 +243,23 @@ def test_lists_where_the_table_is_anothers_without_an_index(pg, gopies, store):
     pg.execute("CREATE INDEX downloads_of_user ON downloads (org_id, user_id, created_at, id)", dbname=gopies)
     indexed = store(name=gopies, user=role, password="secret")
     assert indexed.noted() == "" and indexed.call("list", "org", "user", 10) == [late]
+
+
+def test_a_roles_own_schema_and_settings(pg, database, store):
+    """Names are looked up by its search_path; what else it has by default does not matter."""
+    role = new_role(pg, database)
+    pg.execute(f"CREATE SCHEMA apart AUTHORIZATION {role}", dbname=database)
+    for setting in ("search_path = apart", "default_transaction_isolation = 'serializable'", "DateStyle = 'German'",
+                    "default_transaction_read_only = on", "TimeZone = 'Asia/Kathmandu'", "IntervalStyle = 'sql_standard'",
+                    "bytea_output = 'escape'", "extra_float_digits = 0", "client_encoding = 'LATIN1'"):
+        pg.execute(f"ALTER ROLE {role} SET {setting}")
+    s = store(user=role, password="secret")
+    assert tables(pg, database) == []  # of the schema public
+    job = s.create(org="ä")
+    assert s.claim() == [(job, 1)]
+    s.call("publish", "owner", job, 1)
+    assert pg.execute("SELECT org_id, expires_at = '2100-01-01 00:00:00+00', updated_at - now() BETWEEN '-1 min' AND '1 min'"
+                      " FROM apart.downloads", dbname=database) == [("ä", True, True)]
 
 
 def test_a_table_of_that_name_that_is_not_gopies(pg, database):

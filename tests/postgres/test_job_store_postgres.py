@@ -8,13 +8,14 @@ import pytest
 
 from store import BUILD, ROOT
 
-BUILDS = [b for b in (BUILD, ROOT / "build-sanitize") if (b / "tests" / "suite_job_store_postgres").exists()]
+SANITIZED = ROOT / "build-sanitize"
+CASES = [(BUILD, "ours", False), (BUILD, "ours", True), (BUILD, "gopies", False), (BUILD, "gopies", True),
+         (SANITIZED, "ours", False), (SANITIZED, "gopies", True)]
 
 
-@pytest.mark.parametrize("build", BUILDS, ids=lambda b: b.name)
-@pytest.mark.parametrize("pooled", [False, True], ids=["direct", "pgbouncer"])
-@pytest.mark.parametrize("table", ["ours", "gopies"])
-def test_suite(request, pg, bouncer, build, pooled, table):
+@pytest.mark.parametrize("build, table, pooled", [c for c in CASES if (c[0] / "tests" / "suite_job_store_postgres").exists()],
+                         ids=lambda v: getattr(v, "name", str(v)))
+def test_suite(request, pg, bouncer, build, table, pooled):
     database = request.getfixturevalue("database" if table == "ours" else "gopies")
     where = bouncer if pooled else pg
     env = dict(os.environ, JOB_STORE_HOST=where.host, JOB_STORE_PORT=str(where.port), JOB_STORE_DB=database,
