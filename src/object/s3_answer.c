@@ -48,6 +48,7 @@ static const struct known_code known_codes[] = {
     {"SignatureDoesNotMatch", ERROR_CONFIG,
      "the secret key does not fit the access key, or the store does not know it: " KEYS},
     {"TokenRefreshRequired", ERROR_CONFIG, "the session token is over: " KEYS},
+    {"XAdminUserNotFound", ERROR_CONFIG, "the store does not know the access key: " KEYS},
     {"XAmzContentSHA256Mismatch", ERROR_STORAGE, "the bytes were changed on their way"},
     {"XMinioStorageFull", ERROR_STORAGE, "the store is full"},
 };
