@@ -10,6 +10,7 @@
 #include "link/parts.h"
 #include "server/spill.h"
 #include "server/supervisor.h"
+#include "server/timer.h"
 
 #define STOP_GRACE_MS 700 /* from the interrupt to the kill: together under a second */
 #define EXIT_GRACE_MS 2000 /* from a worker's last message to the kill */
@@ -68,12 +69,6 @@ static void free_attempt(struct attempt *a)
     free(a);
 }
 
-static void set_timer(struct event *timer, uint64_t ms)
-{
-    struct timeval tv = {.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
-    event_add(timer, &tv);
-}
-
 static void fail(struct attempt *a, const struct error *why)
 {
     if (a->phase == SUCCEEDED || a->phase == FAILING)
@@ -83,7 +78,7 @@ static void fail(struct attempt *a, const struct error *why)
     event_del(a->open_timer);
     if (a->worker) {
         worker_process_send(a->worker, LINK_CANCEL, 0);
-        set_timer(a->kill_timer, STOP_GRACE_MS);
+        timer_set(a->kill_timer, STOP_GRACE_MS);
     }
     if (a->upload)
         a->env->objects->api->abort(a->upload);
@@ -127,7 +122,7 @@ static void on_upload_finished(void *context)
     event_del(a->timeout_timer);
     a->events->succeeded(a->context, &a->result);
     if (a->worker)
-        set_timer(a->kill_timer, EXIT_GRACE_MS);
+        timer_set(a->kill_timer, EXIT_GRACE_MS);
     conclude(a);
 }
 
@@ -475,8 +470,8 @@ struct attempt *attempt_start(const struct attempt_environment *env, const struc
         return NULL;
     }
     if (a->phase == OPENING && env->worker.source == SOURCE_MOTHERDUCK)
-        set_timer(a->open_timer, env->open_timeout_ms);
-    set_timer(a->timeout_timer, env->job_timeout_ms);
-    set_timer(a->spill_timer, SPILL_CHECK_MS);
+        timer_set(a->open_timer, env->open_timeout_ms);
+    timer_set(a->timeout_timer, env->job_timeout_ms);
+    timer_set(a->spill_timer, SPILL_CHECK_MS);
     return a;
 }

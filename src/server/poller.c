@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/event_text.h"
+#include "server/timer.h"
 
 #define INTERVAL_MS 500
 #define RENEWALS_A_LEASE 3
@@ -111,9 +112,8 @@ static void publish_change(struct poller *p, const struct job *j)
 
 static void schedule(struct poller *p)
 {
-    struct timeval tv = {.tv_usec = INTERVAL_MS * 1000};
     if (!p->stopped)
-        event_add(p->timer, &tv);
+        timer_set(p->timer, INTERVAL_MS);
 }
 
 static void polled(struct store_task *t)

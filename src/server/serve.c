@@ -19,6 +19,7 @@
 #include "server/spill.h"
 #include "server/stores.h"
 #include "server/sweeper.h"
+#include "server/timer.h"
 
 #define DRAIN_MARGIN_MS 10000 /* behind the grace period: for stopping, storing and saying goodbye */
 #define GOODBYE_MS 1000 /* for the last events to leave */
@@ -49,11 +50,6 @@ struct server {
     int64_t goodbye_until; /* clock_monotonic_ms() */
 };
 
-static struct timeval milliseconds(uint64_t ms)
-{
-    return (struct timeval){.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
-}
-
 static void on_mailbox(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
@@ -79,8 +75,7 @@ static void on_goodbye(evutil_socket_t fd, short what, void *arg)
     (void)what;
     struct server *s = arg;
     if (http_server_connections(s->http) > 0 && clock_monotonic_ms() < s->goodbye_until) {
-        struct timeval tv = milliseconds(GOODBYE_POLL_MS);
-        event_add(s->goodbye, &tv);
+        timer_set(s->goodbye, GOODBYE_POLL_MS);
     } else {
         event_base_loopexit(s->base, NULL);
     }
@@ -110,8 +105,7 @@ static void on_stop_signal(evutil_socket_t number, short what, void *arg)
     sweeper_stop(s->sweeper);
     if (s->spares)
         worker_pool_stop(s->spares);
-    struct timeval tv = milliseconds(grace + DRAIN_MARGIN_MS);
-    event_add(s->deadline, &tv);
+    timer_set(s->deadline, grace + DRAIN_MARGIN_MS);
     dispatcher_drain(s->dispatcher, grace, on_drained, s);
 }
 
@@ -139,8 +133,7 @@ static void recovered(struct store_task *t)
     struct server *s = CONTAINER_OF(t, struct server, recovery);
     if (!t->ok) {
         log_error("cannot take up the jobs of the last run, trying again: %s", t->error.message);
-        struct timeval tv = milliseconds(RECOVERY_RETRY_MS);
-        event_add(s->recover_again, &tv);
+        timer_set(s->recover_again, RECOVERY_RETRY_MS);
         return;
     }
     if (s->recovered > 0)

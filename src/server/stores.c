@@ -9,6 +9,8 @@
 #include "object/s3.h"
 
 #define TRY_AGAIN_MS 500
+#define S3_CONNECTIONS_A_JOB 4 /* a job's parts */
+#define S3_CONNECTIONS_MORE 32 /* for tidying up */
 #define STATEMENT_TIMEOUT_MS 2000     /* of the control thread: no lease waits longer for the store */
 #define API_STATEMENT_TIMEOUT_MS 5000 /* of a list or a record; then 503 */
 
@@ -88,6 +90,7 @@ static struct object_store *open_s3(const struct config *c, struct mailbox *done
         .grow_at = (uint32_t)c->s3_grow_after,
         .equal_parts = c->s3_equal_parts,
         .timeout_ms = (int64_t)c->s3_timeout,
+        .connections = (unsigned)(S3_CONNECTIONS_A_JOB * c->queue_workers + S3_CONNECTIONS_MORE),
         .done = done,
     };
     return object_store_s3_open(&options, e);

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/spill.h"
+#include "server/timer.h"
 
 #define BACKOFF_MIN_MS 5000
 #define BACKOFF_MAX_MS 300000
@@ -33,12 +34,6 @@ struct worker_pool {
     int64_t not_before;  /* clock_monotonic_ms() */
 };
 
-static void set_timer(struct event *timer, uint64_t ms)
-{
-    struct timeval tv = {.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
-    event_add(timer, &tv);
-}
-
 static void free_spare(struct spare *s)
 {
     if (s->deadline)
@@ -51,7 +46,7 @@ static void plan_refill(struct worker_pool *p)
 {
     int64_t wait = p->not_before - clock_monotonic_ms();
     if (p->running)
-        set_timer(p->refill, wait > 0 ? (uint64_t)wait : 0);
+        timer_set(p->refill, wait > 0 ? (uint64_t)wait : 0);
 }
 
 /* Of several that fail together the first counts. */
@@ -166,7 +161,7 @@ static bool start_spare(struct worker_pool *p)
         back_off(p, e.message);
         return false;
     }
-    set_timer(s->deadline, p->options.open_timeout_ms);
+    timer_set(s->deadline, p->options.open_timeout_ms);
     LIST_INSERT_HEAD(&p->spares, s, link);
     return true;
 }
@@ -254,7 +249,7 @@ static void wake(struct worker_pool *p)
     if (p->stopped)
         return;
     p->running = true;
-    set_timer(p->idle, p->options.idle_ms);
+    timer_set(p->idle, p->options.idle_ms);
     plan_refill(p);
 }
 
