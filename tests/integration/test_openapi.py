@@ -26,8 +26,8 @@ UNSEEN = {(path, method, "500"): "the server would have to be out of memory" for
 # The engine seldom says that it cannot tell; tests/unit/test_server.c has the event's text.
 MAY_BE_UNSEEN = {("Progress", "indeterminate")}
 # Codes of errors that never reach a record: they are answers to a request, or make another attempt.
-NOT_IN_RECORDS = {"ok", "unauthorized", "forbidden", "method_not_allowed", "too_large", "unsupported_media_type", "range_not_satisfiable",
-                  "queue_full", "configuration", "stale_attempt"}
+NOT_IN_RECORDS = {"ok", "unauthorized", "forbidden", "method_not_allowed", "unsupported_media_type", "range_not_satisfiable",
+                  "queue_full", "stale_attempt"}
 
 
 class Judged:
