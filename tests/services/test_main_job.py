@@ -4,6 +4,9 @@ import datetime
 import re
 import urllib.request
 
+import pytest
+
+from gopie_clients import GopieServer, WebPage
 from peers.gopie import gopie_migrates
 from peers.pgbouncer import PgBouncer
 from service import USER, wait_for
@@ -46,6 +49,28 @@ def test_a_failed_query_leaves_nothing(place):
     assert last.type == "error" and "no more" in last.data["message"]
     assert place.objects() == {} and place.uploads() == []
     assert server.get("/downloads/" + last.data["download_id"])["status"] == "failed"
+
+
+@pytest.mark.parametrize("sql, ends", [(LONG, "resolved"), ("SELECT nonsense", "rejected")])
+def test_gopies_own_clients(place, sql, ends):
+    """gopie-server reads our stream by lines, its page what gopie-server passes on, or (as it was) our chunks."""
+    server = place.start()
+    gopie = GopieServer(server.port)
+    behind = WebPage().follow(gopie.create(sql, dataset_id="sample"))
+    stream, alone = server.post(sql), WebPage()
+    while not alone.settled and (chunk := stream.chunk()):
+        alone.read(chunk)
+    for page in (behind, alone):
+        assert page.settled and page.settled[0] == ends and not page.lost
+        record = gopie.get(page.job)
+        if ends == "resolved":
+            assert page.settled[2] == record["pre_signed_url"]
+            with urllib.request.urlopen(page.settled[2]) as answer:
+                assert len(answer.read()) == record["bytes"]
+        else:
+            assert page.settled[1] == "Failed during data processing: " + record["error_message"]
+        gopie.delete(page.job)
+    assert gopie.list() == []
 
 
 def test_200_at_once_all_complete(place):
