@@ -3,6 +3,7 @@ moments: behind it every stored job has ended, once, whole or for a reason of it
 
 CHAOS_SEED, CHAOS_SECONDS and CHAOS_SANDBOX (`off` for a worker under a sanitizer) may be set."""
 import collections
+import functools
 import hashlib
 import http.client
 import os
@@ -64,7 +65,9 @@ class Chaos:
         self.instances = [Instance(place) for _ in range(3)]
         self.stop = threading.Event()
         self.lock = threading.Lock()
-        self.accepted, self.deleted, self.perhaps_deleted = {}, set(), set()  # ids; accepted: with the query
+        self.accepted = {}  # id: query
+        self.asked_to_delete, self.deleted = set(), set()  # ids; the latter: and it was answered
+        self.completed = []  # what streams said: id, link, SHA-256
         self.problems, self.done = [], collections.Counter()
 
     # --- clients ---
@@ -75,23 +78,33 @@ class Chaos:
 
     def listen(self, instance, life, stream, job, seen=None):
         """To the end, which must have been told, unless the server was killed."""
-        last = seen
+        last, version = seen, seen.id if seen else 0
         try:
             for event in stream.events():
                 last = event
+                if event.id and event.id <= version:
+                    self.problems.append(f"{job}: version {event.id} behind {version}")
+                version = event.id or version
             how = "ended"
         except CUT_OFF as e:
             how = repr(e)
         finally:
             stream.close()
         self.note("streams")
-        if last and (last.type in ("complete", "error") or last.name == "restart"):
-            return last
-        if last and life not in instance.killed:
+        if not last or last.name == "restart":
+            return
+        if last.type == "complete":
+            self.completed.append((job, last.data["message"], last.data["sha256"]))
+        elif last.type == "error":
+            reason = FAILING.get(self.accepted[job])
+            deleted = last.data["message"].endswith("cancelled") and job in self.asked_to_delete
+            if not (deleted or last.data.get("handed_over") or reason and reason in last.data["message"]):
+                self.problems.append(f"{job}: {self.accepted[job]} ended with {last.text}")
+        elif life not in instance.killed:
             self.problems.append(f"{job}: a stream of {instance.server.directory.name}'s life {life} {how} behind {last.text}")
-        return None
 
     def delete(self, rng, job, tries=1):
+        self.asked_to_delete.add(job)
         for _ in range(tries):
             try:
                 status = rng.choice(self.instances).server.request("DELETE", "/downloads/" + job).status
@@ -99,10 +112,8 @@ class Chaos:
                 status = None
             if status == 204:
                 self.deleted.add(job)
-                self.note("deletes")
-                return True
-            self.perhaps_deleted.add(job)
-        return False
+                self.note("deleted")
+                return
 
     def post(self, rng):
         instance = rng.choice(self.instances)
@@ -145,7 +156,7 @@ class Chaos:
         stream = instance.server.follow(job)
         if stream.status != 200:
             assert stream.status in (404, 503), stream.status
-            assert stream.status == 503 or job in self.deleted | self.perhaps_deleted or self.accepted[job] == ENDLESS, job
+            assert stream.status == 503 or job in self.asked_to_delete, job
             stream.close()
             return
         if rng.random() < 0.2:
@@ -166,8 +177,7 @@ class Chaos:
 
     # --- faults ---
 
-    def hurt_an_instance(self, rng):
-        instance = rng.choice(self.instances)
+    def hurt(self, instance, rng):
         what = rng.choice(["kill", "term", "stop"])
         self.note(what)
         if what == "stop":
@@ -212,16 +222,17 @@ class Chaos:
             try:
                 act(rng)
             except Exception as e:  # noqa: BLE001: as above
-                self.problems.append(f"{act.__name__}: {e!r}")
+                self.problems.append(f"a fault: {e!r}")
 
     # --- all of it ---
 
     def run(self):
         for instance in self.instances:
             instance.start()
-        jobs = [(self.client, i, act) for i, act in enumerate([self.post] * 6 + [self.join] * 3)]
-        jobs += [(self.trouble, 100 + i, *act) for i, act in enumerate(
-            [(self.hurt_an_instance, 3), (self.hurt_a_service, 6), (self.hurt_a_network, 3)])]
+        jobs = [(self.client, i, act) for i, act in enumerate([self.post] * 8 + [self.join] * 3)]
+        faults = [(functools.partial(self.hurt, instance), 7) for instance in self.instances]
+        faults += [(self.hurt_a_service, 6), (self.hurt_a_network, 2)]
+        jobs += [(self.trouble, 100 + i, *fault) for i, fault in enumerate(faults)]
         threads = [threading.Thread(target=job, args=arguments) for job, *arguments in jobs]
         for t in threads:
             t.start()
@@ -229,7 +240,7 @@ class Chaos:
         self.stop.set()
         # What never ends by itself; a client may have been too early, or its server away.
         rng = random.Random(self.seed)
-        for t in threads[len(threads) - 3:]:  # all is up again
+        for t in threads[-len(faults):]:  # all is up again
             t.join()
         self.remove_endless(rng)
         for t in threads:
@@ -292,7 +303,7 @@ def check_records(place, chaos, expected):
     for job, key in place.sql("SELECT id::text, object_key FROM downloads_attempts WHERE state = 'published'"):
         published[job].append(key)
     found = {row[0] for row in rows}
-    assert not set(chaos.accepted) - found - chaos.deleted - chaos.perhaps_deleted, "accepted, and gone"
+    assert not set(chaos.accepted) - found - chaos.asked_to_delete, "accepted, and gone"
     assert not found & chaos.deleted, "deleted, and there"
     for job, query, status, message, link, sha256, size, count in rows:
         if query in FAILING:
@@ -306,7 +317,10 @@ def check_records(place, chaos, expected):
         assert re.match(rf"{re.escape(place.swift.endpoint)}/{place.bucket}/{key}\?", link), (job, key)
         assert place.sha256(key) == sha256, (job, key)
     for job, keys in published.items():  # a published file stays when its record is deleted
-        assert len(keys) == 1 and (job in found or job in chaos.deleted | chaos.perhaps_deleted), (job, keys)
+        assert len(keys) == 1 and (job in found or job in chaos.asked_to_delete), (job, keys)
+    records = {row[0]: (row[0], row[4], row[5]) for row in rows}
+    for told in chaos.completed:
+        assert told == records.get(told[0], told), "what `complete` said is what the record says"
     return {keys[0] for keys in published.values()}
 
 
@@ -316,7 +330,8 @@ def test_whatever_goes_wrong_every_job_ends_once(place):
     chaos = Chaos(place, seed)
     servers = [i.server for i in chaos.instances]
     chaos.run()
-    print(dict(chaos.done), len(chaos.accepted), "accepted")
+    print(dict(chaos.done), len(chaos.accepted), "accepted; attempts, jobs:",
+          place.sql("SELECT attempt, count(*) FROM downloads_jobs GROUP BY 1 ORDER BY 1"))
     assert not chaos.problems, "\n".join(chaos.problems)
     assert all(s.process.poll() is None for s in servers)
 
