@@ -123,7 +123,7 @@ static void s3_remove(struct object_store *s, const char *key, const char *uploa
         .task = {.reply_to = s3->done, .done = removal_over}, .done = done, .context = context};
     const struct s3_sweep_options sweep = {.key = key,
                                            .upload_id = upload_id,
-                                           .list = !upload_id,
+                                           .list = true, /* there are more where a Create was sent again */
                                            .object = true,
                                            .timeout_ms = s3->timeout_ms,
                                            .done = on_removed,
@@ -201,10 +201,10 @@ static bool s3_check(struct object_store *s, struct error *e)
 {
     struct s3 *s3 = s3_of(s);
     struct probe p = {0};
-    char id[UUID_SIZE];
-    if (!uuid_random(id, e))
+    /* The same for all checks of a start: each takes away what those before it had to leave. */
+    if (!s3->probe_id[0] && !uuid_random(s3->probe_id, e))
         return false;
-    snprintf(p.key, sizeof p.key, PROBE_PREFIX "%s", id);
+    snprintf(p.key, sizeof p.key, PROBE_PREFIX "%s", s3->probe_id);
     p.call = s3_call_new();
     if (!p.call)
         return error_set(e, ERROR_INTERNAL, "out of memory");
@@ -225,7 +225,7 @@ static bool s3_check(struct object_store *s, struct error *e)
     while (!p.swept)
         transfer_wait(s3->transfer, 1000);
     if (created && p.sweep_failed)
-        return error_set(e, ERROR_CONFIG,
+        return error_set(e, p.sweep_error.code == ERROR_UNAVAILABLE ? ERROR_UNAVAILABLE : ERROR_CONFIG,
                          "bucket \"%s\" at %s: uploads can be opened, but not listed and aborted: %s",
                          s3->site.bucket, s3->endpoint_text, p.sweep_error.message);
     return created;

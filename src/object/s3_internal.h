@@ -17,6 +17,7 @@ struct s3 {
     struct object_upload *uploads;
     struct s3_sweep *sweeps;
     bool closing; /* nothing new is sent */
+    char probe_id[UUID_SIZE]; /* of check(); "": not made yet */
 };
 
 /* The headers of a new object: type and encryption. */
@@ -42,7 +43,8 @@ struct s3_sweep_options {
     bool list;             /* whatever upload is open for exactly this key */
     bool object;
     int64_t timeout_ms;                                         /* of each request */
-    void (*done)(void *context, const struct error *e_or_null); /* the first failure */
+    void (*done)(void *context, const struct error *e_or_null); /* the first failure; ERROR_UNAVAILABLE: the store
+                                                                   did not answer, or asks for another try */
     void *context;
 };
 

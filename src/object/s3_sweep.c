@@ -57,6 +57,14 @@ static void keep_error(struct s3_sweep *w, const struct error *e)
     w->failed = true;
 }
 
+static void keep_error_of(struct s3_sweep *w, const struct s3_call *c)
+{
+    struct error e = c->error;
+    if (c->passing)
+        e.code = ERROR_UNAVAILABLE;
+    keep_error(w, &e);
+}
+
 static bool is_absent(const struct s3_call *c)
 {
     return c->status == 404 && strcmp(c->code, "NoSuchBucket") != 0;
@@ -76,7 +84,7 @@ static void on_list(struct s3_sweep *w, const struct s3_call *c)
 {
     w->list = false;
     if (!c->ok) {
-        keep_error(w, &c->error);
+        keep_error_of(w, c);
         return;
     }
     if (!s3_xml_uploads(c->answer.data ? c->answer.data : "", c->answer.len, on_upload_listed, w, &w->page)) {
@@ -105,12 +113,12 @@ static void on_call(struct s3_call *c)
         break;
     case STEP_ABORT:
         if (!c->ok && !is_absent(c))
-            keep_error(w, &c->error);
+            keep_error_of(w, c);
         free(w->ids[--w->id_count]);
         break;
     case STEP_DELETE:
         if (!c->ok && !is_absent(c))
-            keep_error(w, &c->error);
+            keep_error_of(w, c);
         w->object = false;
         break;
     }

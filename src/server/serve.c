@@ -47,6 +47,7 @@ struct server {
     struct store_task recovery;
     size_t recovered;
     bool stopping;
+    bool gives_up; /* what does not answer is not waited for any more */
     int64_t goodbye_until; /* clock_monotonic_ms() */
 };
 
@@ -59,13 +60,22 @@ static void on_mailbox(evutil_socket_t fd, short what, void *arg)
 
 /* --- the end --- */
 
+/* No stream just stops: its client would wait for ever. */
+static void say_goodbye(struct server *s)
+{
+    hub_end_all(s->hub);
+    s->goodbye_until = clock_monotonic_ms() + GOODBYE_MS;
+    event_active(s->goodbye, EV_TIMEOUT, 0);
+}
+
 static void on_deadline(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
-    (void)arg;
-    log_warn("the shutdown took too long; what still runs is taken up at the next start");
-    _exit(0); /* what does not answer would hold stop() too; workers die with their server */
+    struct server *s = arg;
+    log_warn("the shutdown took too long; what still runs is taken up later");
+    s->gives_up = true;
+    say_goodbye(s);
 }
 
 /* The last events leave by the loop: it ends when no connection is left, or after GOODBYE_MS. */
@@ -76,6 +86,8 @@ static void on_goodbye(evutil_socket_t fd, short what, void *arg)
     struct server *s = arg;
     if (http_server_connections(s->http) > 0 && clock_monotonic_ms() < s->goodbye_until) {
         timer_set(s->goodbye, GOODBYE_POLL_MS);
+    } else if (s->gives_up) {
+        _exit(0); /* what does not answer would hold stop(), too; workers die with their server */
     } else {
         event_base_loopexit(s->base, NULL);
     }
@@ -83,10 +95,7 @@ static void on_goodbye(evutil_socket_t fd, short what, void *arg)
 
 static void on_drained(void *context)
 {
-    struct server *s = context;
-    hub_end_all(s->hub);
-    s->goodbye_until = clock_monotonic_ms() + GOODBYE_MS;
-    event_active(s->goodbye, EV_TIMEOUT, 0);
+    say_goodbye(context);
 }
 
 static void on_stop_signal(evutil_socket_t number, short what, void *arg)

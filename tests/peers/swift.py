@@ -223,6 +223,16 @@ class Swift:
         return {"S3_ENDPOINT": self.endpoint, "S3_BUCKET": self.bucket, "S3_ACCESS_KEY": self.access_key,
                 "S3_SECRET_KEY": self.secret_key, "S3_REGION": self.region, "S3_CA_FILE": self.ca_file or ""}
 
+    def kill_proxy(self):
+        """What clients talk to dies, as in a crash; the servers behind it stay."""
+        os.killpg(self.processes[-1].pid, signal.SIGKILL)
+        self.processes[-1].wait()
+
+    def start_proxy(self):
+        self._run(f"{self.directory}/log", "proxy", ["swift-proxy-server", f"{self.directory}/etc/proxy.conf"])
+        del self.processes[-2]
+        self._wait([self.port], f"{self.directory}/log")
+
     def _signal(self, number):
         for p in self.processes:
             if p.poll() is None:

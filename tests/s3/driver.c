@@ -2,7 +2,7 @@
  *
  *     s3_driver upload [--abort-after MS] [--close-after MS] KEY=BYTES...   all at once; one line each as it
  * ends: KEY finished|failed|aborted MS PARTS-DONE CODE MESSAGE     (failed is followed by its aborted)
- *     s3_driver check | remove KEY [UPLOAD-ID] | link KEY FILE-NAME SECONDS
+ *     s3_driver check [TIMES] | remove KEY [UPLOAD-ID] | link KEY FILE-NAME SECONDS
  *
  * S3_* variables say where the store is. Byte i of an object is (i / 4096 + i) % 251; with SAME_BYTES in the
  * environment what is in the buffers. With TORN_PART the second part is changed behind its digest. */
@@ -195,9 +195,11 @@ static int run(int argc, char **argv)
     struct error e;
     if (argc >= 2 && strcmp(argv[1], "upload") == 0)
         return upload(argc - 2, argv + 2);
-    if (argc == 2 && strcmp(argv[1], "check") == 0) {
-        bool ok = store->api->check(store, &e);
-        printf("%s %s\n", ok ? "ok" : error_code_name(e.code), ok ? "-" : e.message);
+    if (argc >= 2 && strcmp(argv[1], "check") == 0) {
+        for (long times = argc > 2 ? strtol(argv[2], NULL, 10) : 1; times > 0; times--) {
+            bool ok = store->api->check(store, &e);
+            printf("%s %s\n", ok ? "ok" : error_code_name(e.code), ok ? "-" : e.message);
+        }
         return 0;
     }
     if (argc >= 3 && strcmp(argv[1], "remove") == 0) {

@@ -280,6 +280,13 @@ def test_check(swift, fault):
             swift.client().abort_multipart_upload(Bucket=swift.bucket, Key=u["Key"], UploadId=u["UploadId"])
 
 
+def test_a_check_that_was_cut_off_is_made_again(swift):
+    with Driver(swift, "lists_and_aborts_unavailable") as d:
+        first, second = d.run("check", "2")
+    assert re.match(r"unavailable .*uploads can be opened, but not listed and aborted: ", first), first
+    assert second == "ok -"  # and nothing of the first is left: bucket_is_left_clean
+
+
 def check_directly(swift, **environment):
     done = subprocess.run([f"{BUILD}/tests/s3_driver", "check"], capture_output=True, text=True, timeout=30,
                           env={**os.environ, **swift.environment(), **environment})

@@ -1,10 +1,11 @@
 """Services that are not there: at the start, and later."""
+import signal
 import subprocess
 import threading
 import time
 
 from conftest import paused, stopped
-from service import SERVER, wait_for
+from service import ENDLESS, SERVER, wait_for
 
 LONG = "SELECT i, repeat('x', 50) AS pad FROM range(3000000) r(i)"
 
@@ -98,3 +99,17 @@ def test_s3_goes_away_and_comes_back(place):
         assert server.get("/downloads/" + job)["status"] == "processing"
     last = list(stream.events())[-1]
     assert last.type == "complete" and place.sha256(f"acme/{job}.csv") == last.data["sha256"]
+
+
+def test_a_shutdown_without_postgres_says_goodbye(place):
+    server = place.start(QUEUE_WORKERS=1, SHUTDOWN_GRACE="100ms")
+    stream, job = server.begin(ENDLESS)
+    joined = server.follow(job)
+    joined.until(lambda e: e.name == "snapshot")
+    server.wait_worker()
+    with paused(place.postgres):
+        server.process.send_signal(signal.SIGTERM)
+        last = list(stream.events())[-1]
+        assert last.type == "error" and last.data["handed_over"]
+        assert list(joined.events())[-1].name == "restart"
+        assert server.ended() == 0

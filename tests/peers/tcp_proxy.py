@@ -1,0 +1,97 @@
+"""A double for faults of the network: stands between one client and a real peer, and passes bytes on, or not.
+
+    with TcpProxy(host, port) as proxy:
+        proxy.cut()      # connections are reset, new ones are closed at once
+        proxy.mute()     # connections stay, new ones are taken; nothing passes, in either direction
+        proxy.heal()     # what a mute connection was sent meanwhile arrives
+"""
+import socket
+import threading
+
+PASS, MUTE, CUT = range(3)
+
+
+class TcpProxy:
+    def __init__(self, host, port):
+        self.peer, self.state = (host, port), PASS
+        self.changed = threading.Condition()
+        self.connections = set()  # pairs of sockets
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.host, self.port = self.listener.getsockname()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client):
+        try:
+            self._may_pass()
+            pair = (client, socket.create_connection(self.peer))
+        except OSError:
+            client.close()
+            return
+        with self.changed:
+            self.connections.add(pair)
+        back = threading.Thread(target=self._copy, args=(pair[1], pair[0]), daemon=True)
+        back.start()
+        self._copy(*pair)
+        back.join()
+        with self.changed:
+            self.connections.discard(pair)
+        for s in pair:
+            s.close()
+
+    def _may_pass(self):
+        with self.changed:
+            self.changed.wait_for(lambda: self.state != MUTE)
+            if self.state == CUT:
+                raise ConnectionResetError("cut")
+
+    def _copy(self, source, target):
+        try:
+            while data := source.recv(262144):
+                self._may_pass()
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._break((source, target))
+
+    @staticmethod
+    def _break(pair):
+        for s in pair:
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def _become(self, state):
+        with self.changed:
+            self.state = state
+            self.changed.notify_all()
+
+    def cut(self):
+        self._become(CUT)
+        with self.changed:
+            for pair in self.connections:
+                self._break(pair)
+
+    def mute(self):
+        self._become(MUTE)
+
+    def heal(self):
+        self._become(PASS)
+
+    def close(self):
+        self.cut()
+        self.listener.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
