@@ -123,7 +123,7 @@ static void s3_remove(struct object_store *s, const char *key, const char *uploa
         .task = {.reply_to = s3->done, .done = removal_over}, .done = done, .context = context};
     const struct s3_sweep_options sweep = {.key = key,
                                            .upload_id = upload_id,
-                                           .list = !upload_id,
+                                           .list = true, /* also one whose id was never known */
                                            .object = true,
                                            .timeout_ms = s3->timeout_ms,
                                            .done = on_removed,
