@@ -170,13 +170,14 @@
       " (SELECT id, attempt, object_key, upload_id FROM downloads_attempts"                                  \
       " WHERE $2::boolean AND state = 'published' AND expires_at <= statement_timestamp()"                   \
       " ORDER BY expires_at LIMIT $1) LIMIT $1")                                                             \
-    /* $3: when it is due again (microseconds from now). */                                                  \
+    /* $3: when it is due again (microseconds from now). Only what is due goes for good: another instance may \
+     * have cleared the same thing at the same time. */                                                      \
     X(CLEANED,                                                                                               \
       "WITH once AS (UPDATE downloads_attempts SET cleared = true,"                                          \
       "  due_at = statement_timestamp() + $3::bigint * interval '1 microsecond'"                             \
       "  WHERE id = $1 AND attempt = $2 AND state = 'over' AND NOT cleared)"                                 \
       " DELETE FROM downloads_attempts WHERE id = $1 AND attempt = $2"                                       \
-      " AND (state = 'published' OR (state = 'over' AND cleared))")                                          \
+      " AND (state = 'published' OR (state = 'over' AND cleared AND due_at <= statement_timestamp()))")      \
     /* $1 owner, $2 lease to renew by (ms; NULL: none), $3 to $6 what is watched (ids, versions, rows,       \
      * bytes), $7 as $4 of CLAIM. */                                                                         \
     X(POLL,                                                                                                  \

@@ -324,13 +324,39 @@ static bool postgres_publish(struct job_store *store, const struct job_attempt *
     return ended(db_of(store), rows, a, JOB_COMPLETED, ret, e);
 }
 
+/* ASCII is in every encoding: any other character becomes a '?'. */
+static void to_ascii(char *text)
+{
+    char *to = text;
+    for (const char *p = text; *p; p++)
+        if (((unsigned char)*p & 0xC0) != 0x80)
+            *to++ = (unsigned char)*p < 0x80 ? *p : '?';
+    *to = '\0';
+}
+
+static struct pg_rows *fail_with(struct pg_db *db, const struct job_attempt *a, const struct error *why,
+                                 struct error *e)
+{
+    return QUERY(db, FAIL, e, TEXT(a->id), INTEGER(a->attempt), TEXT(a->owner), TEXT(why->message),
+                 TEXT(error_code_name(why->code)));
+}
+
+/* An error may repeat what the query read: a message that the database cannot hold is stored as far as it can,
+ * since a job whose end is refused would run for ever. */
 static bool postgres_fail(struct job_store *store, const struct job_attempt *a, const struct error *why,
                           struct job *ret, struct error *e)
 {
-    _cleanup_pg_rows_ struct pg_rows *rows =
-        QUERY(db_of(store), FAIL, e, TEXT(a->id), INTEGER(a->attempt), TEXT(a->owner), TEXT(why->message),
-              TEXT(error_code_name(why->code)));
-    return ended(db_of(store), rows, a, JOB_FAILED, ret, e);
+    struct pg_db *db = db_of(store);
+    struct error plain = *why, refusal;
+    _cleanup_pg_rows_ struct pg_rows *rows = fail_with(db, a, why, &refusal);
+    if (!rows && refusal.code == ERROR_INVALID) {
+        to_ascii(plain.message);
+        if (!pg_db_queue(db, "ROLLBACK TO SAVEPOINT call", e))
+            return false;
+        rows = fail_with(db, a, &plain, e);
+    } else if (!rows)
+        *e = refusal;
+    return ended(db, rows, a, JOB_FAILED, ret, e);
 }
 
 static bool postgres_requeue(struct job_store *store, const struct job_attempt *a, struct job *ret,

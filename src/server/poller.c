@@ -119,6 +119,10 @@ static void schedule(struct poller *p)
 static void polled(struct store_task *t)
 {
     struct poller *p = CONTAINER_OF(t, struct poller, step);
+    if (p->stopped) { /* what the answer would begin, nobody would end */
+        job_poll_result_release(&p->result);
+        return;
+    }
     if (!t->ok) {
         if (!p->failing)
             log_warn("cannot ask the job store for news and renew leases, trying again: %s", t->error.message);

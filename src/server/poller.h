@@ -21,7 +21,7 @@ struct poller_options {
 
 struct poller *poller_new(const struct poller_options *options, struct error *e);
 
-/* Asks no more; what is under way is still answered. */
+/* Asks no more; the answer to what is under way is dropped. */
 void poller_stop(struct poller *p);
 
 void poller_free(struct poller *p); /* when the store's threads have ended; NULL is fine */

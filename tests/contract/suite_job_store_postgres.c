@@ -389,6 +389,30 @@ static void a_record_that_another_program_deleted_leaves_the_queue(void **state)
     job_release(&running);
 }
 
+/* Every instance sweeps: the same leftover is cleared by several at once, and that is its first time for all of them. */
+static void what_two_instances_clear_at_once_is_cleared_again(void **state)
+{
+    struct job_store *s = *state, *other = open_with_lease(LONG_LEASE_MS);
+    struct error e = {0}, why = {.code = ERROR_QUERY};
+    struct job j = {0}, failed = {0};
+    create_job(s, "org", "user", NULL);
+    assert_true(claim_job(s, &j));
+    struct job_attempt a = attempt_of(&j);
+    assert_true(CALL(s, &e, (s->api->fail)(s, &a, &why, &failed, &e)));
+    for (int round = 0; round < 2; round++) {
+        assert_int_equal(count_leftovers(s, false), 1);
+        assert_int_equal(count_leftovers(other, false), 1);
+        assert_true(CALL(s, &e, s->api->cleaned(s, j.id, 1, &e)));
+        assert_true(CALL(other, &e, other->api->cleaned(other, j.id, 1, &e)));
+        assert_int_equal(count_leftovers(s, false), 0);
+        make_due();
+    }
+    assert_int_equal(count_leftovers(s, false), 0);
+    other->api->close(other);
+    job_release(&failed);
+    job_release(&j);
+}
+
 static void odd_texts_come_back(void **state)
 {
     struct job_store *s = *state;
@@ -428,6 +452,7 @@ int main(void)
         TEST(an_owner_renews_a_lease_that_nobody_took),
         TEST(what_has_no_place_in_the_queue_is_history),
         TEST(a_record_that_another_program_deleted_leaves_the_queue),
+        TEST(what_two_instances_clear_at_once_is_cleared_again),
         TEST(odd_texts_come_back),
     };
     int failed = job_store_suite_run(&(struct job_store_backend){

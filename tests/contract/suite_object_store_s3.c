@@ -318,6 +318,22 @@ static void remove_aborts_what_was_left(void **state)
     assert_int_equal(unfinished(), 0);
 }
 
+/* A Create whose answer was lost is sent again: the first upload's id was never known, and its server may have died. */
+static void remove_aborts_an_unknown_upload_beside_the_known_one(void **state)
+{
+    (void)state;
+    struct noting unknown, known;
+    leave_an_upload(KEY, &unknown);
+    leave_an_upload(KEY, &known);
+    assert_int_equal(unfinished(), 2);
+    remove_with(KEY, known.upload_id);
+    assert_int_equal(unfinished(), 0);
+    store->api->abort(known.upload);
+    wait_for(mailbox, &known.aborted);
+    store->api->abort(unknown.upload);
+    wait_for(mailbox, &unknown.aborted);
+}
+
 static void keys_of_every_kind(void **state)
 {
     (void)state;
@@ -417,6 +433,7 @@ int main(void)
         TEST(abort_instead_of_noting),
         TEST(a_small_object_is_one_put),
         TEST(remove_aborts_what_was_left),
+        TEST(remove_aborts_an_unknown_upload_beside_the_known_one),
         TEST(keys_of_every_kind),
         TEST(parts_run_out),
     };

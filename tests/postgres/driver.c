@@ -174,7 +174,8 @@ static bool do_claim(const struct words *w, struct buf *out, struct error *e)
     return true;
 }
 
-static bool end_attempt(const char *how, const struct job_attempt *a, struct job *ret, struct error *e)
+static bool end_attempt(const char *how, const char *message, const struct job_attempt *a, struct job *ret,
+                        struct error *e)
 {
     struct job_result r = {.object_key = "key",
                            .link = "http://host/key",
@@ -182,7 +183,8 @@ static bool end_attempt(const char *how, const struct job_attempt *a, struct job
                            .rows = 1,
                            .bytes = 2,
                            .sha256 = "e3b0"};
-    struct error why = {.code = ERROR_QUERY, .message = "why"};
+    struct error why;
+    error_set(&why, ERROR_QUERY, "%s", message);
     if (strcmp(how, "publish") == 0)
         return CALL(e, store->api->publish(store, a, &r, ret, e));
     if (strcmp(how, "fail") == 0)
@@ -190,12 +192,12 @@ static bool end_attempt(const char *how, const struct job_attempt *a, struct job
     return CALL(e, store->api->requeue(store, a, ret, e));
 }
 
-/* publish|fail|requeue OWNER ID ATTEMPT */
+/* publish|fail|requeue OWNER ID ATTEMPT [MESSAGE] */
 static bool do_end(const struct words *w, struct buf *out, struct error *e)
 {
     struct job_attempt a = {.owner = word(w, 1), .id = word(w, 2), .attempt = (uint32_t)number(w, 3)};
     _cleanup_(job_release) struct job j = {0};
-    if (!end_attempt(word(w, 0), &a, &j, e))
+    if (!end_attempt(word(w, 0), w->count > 4 ? word(w, 4) : "why", &a, &j, e))
         return false;
     buf_printf(out, " %s %" PRId64, job_status_name(j.status), j.version);
     return true;
@@ -318,7 +320,7 @@ static bool do_drain(const struct words *w, struct buf *out, struct error *e)
                                : end_attempt(kind % 3 == 0 && j->attempt == 1   ? "requeue"
                                              : kind % 5 == 0                    ? "fail"
                                                                                 : "publish",
-                                             &a, &done, e);
+                                             "why", &a, &done, e);
         }
         if (list.count > 0)
             quiet_since = clock_monotonic_ms();
@@ -346,7 +348,7 @@ static bool do_life(const struct words *w, struct buf *out, struct error *e)
         for (size_t i = 0; ok && i < list.count; i++) {
             struct job_attempt a = {.owner = "owner", .id = list.jobs[i].id, .attempt = list.jobs[i].attempt};
             _cleanup_(job_release) struct job done = {0};
-            ok = end_attempt("publish", &a, &done, e) &&
+            ok = end_attempt("publish", "", &a, &done, e) &&
                  (i + 1 == list.count || (store->api->release(store, e) && store->api->savepoint(store, e)));
         }
         if (!ok || !do_commit(w, out, e))

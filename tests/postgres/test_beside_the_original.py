@@ -294,3 +294,15 @@ def test_other_encodings(pg, encoding, store):
     assert s.claim()[0][0] == job
     with pytest.raises(Exception, match="not_found"):
         s.status(UNKNOWN_ID)
+
+
+def test_a_job_ends_whatever_its_error_says(pg, store):
+    """An error repeats values of the query; one that the database cannot hold must not keep the job running for ever."""
+    name = pg.new_database(encoding="'LATIN1'", lc_collate="'C'", lc_ctype="'C'")
+    s = store(name=name)
+    job = s.create()
+    assert s.claim() == [(job, 1)]
+    assert s.call("fail", "owner", job, 1, "Zürich\u5927\U0001f986!")[0] == "failed"
+    said = pg.execute("SELECT error_message FROM downloads", dbname=name)[0][0]
+    assert said.startswith("Z") and said.endswith("!") and "rich" in said
+    assert s.claim() == []
