@@ -4,7 +4,7 @@ import subprocess
 import threading
 import time
 
-from conftest import paused, stopped
+from place import paused, stopped
 from service import ENDLESS, SERVER, wait_for
 
 LEASE_S = 2  # of `place`
