@@ -27,6 +27,9 @@ MUST_CHECK bool hmac_sha256(const void *key, size_t key_len, const void *data, s
 /* Lower-case hex with a final NUL: `out` has 2 * len + 1 bytes. */
 void hex_encode(const uint8_t *data, size_t len, char *out);
 
+/* The value of a hex digit of either case, -1 for anything else. */
+int hex_digit_value(char c);
+
 /* Compares in a time that depends on `len` only. */
 bool equal_constant_time(const void *a, const void *b, size_t len);
 

@@ -20,18 +20,6 @@ static bool is_plain(unsigned char c)
     return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || strchr("-_.~/", c);
 }
 
-/* The value of a hex digit of either case, -1 for anything else. */
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 static bool sign(const uint8_t secret[FILE_LINK_SECRET_SIZE], const char *expires, const char *key,
                  char ret_hex[SHA256_HEX_SIZE])
 {
@@ -72,8 +60,8 @@ bool file_link_decode_key(const char *encoded, char *ret_key, size_t size)
     for (const char *c = encoded; *c; c++) {
         char byte = *c;
         if (byte == '%') {
-            int high = hex_value(c[1]);
-            int low = high < 0 ? -1 : hex_value(c[2]);
+            int high = hex_digit_value(c[1]);
+            int low = high < 0 ? -1 : hex_digit_value(c[2]);
             if (low < 0 || (high == 0 && low == 0))
                 return false;
             byte = (char)(high * 16 + low);

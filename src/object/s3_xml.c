@@ -3,6 +3,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/digest.h"
 #include "base/utf8.h"
 
 #define NAME_MAX_LEN 64
@@ -156,24 +157,13 @@ static void text_put_character(struct text *t, uint32_t c)
     }
 }
 
-static int digit_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return 16;
-}
-
 /* Behind "&#". */
 static bool read_character_reference(struct reader *r, struct text *t)
 {
     uint32_t base = take(r, "x") ? 16 : 10, value = 0;
     const char *begin_at = r->at;
-    for (; r->at < r->end && (uint32_t)digit_value(*r->at) < base; r->at++) {
-        value = value * base + (uint32_t)digit_value(*r->at);
+    for (; r->at < r->end && (uint32_t)hex_digit_value(*r->at) < base; r->at++) {
+        value = value * base + (uint32_t)hex_digit_value(*r->at);
         if (value > 0x10FFFF)
             return false;
     }

@@ -1,7 +1,8 @@
 #include "server/http_query.h"
 
-#include <ctype.h>
 #include <string.h>
+
+#include "base/digest.h"
 
 struct http_query {
     char *text; /* what names and values point into */
@@ -11,18 +12,14 @@ struct http_query {
     } parameters[];
 };
 
-static int hex_digit(char c)
-{
-    return isdigit((unsigned char)c) ? c - '0' : tolower((unsigned char)c) - 'a' + 10;
-}
-
 /* In place; a `%` without two digits behind it stands for itself. */
 static char *decode(char *text)
 {
     char *out = text;
     for (const char *p = text; *p; p++) {
-        if (*p == '%' && isxdigit((unsigned char)p[1]) && isxdigit((unsigned char)p[2])) {
-            *out++ = (char)(hex_digit(p[1]) << 4 | hex_digit(p[2]));
+        int high = *p == '%' ? hex_digit_value(p[1]) : -1, low = high < 0 ? -1 : hex_digit_value(p[2]);
+        if (low >= 0) {
+            *out++ = (char)(high << 4 | low);
             p += 2;
         } else
             *out++ = *p == '+' ? ' ' : *p;
