@@ -178,6 +178,12 @@
       "  WHERE id = $1 AND attempt = $2 AND state = 'over' AND NOT cleared)"                                 \
       " DELETE FROM downloads_attempts WHERE id = $1 AND attempt = $2"                                       \
       " AND (state = 'published' OR (state = 'over' AND cleared AND due_at <= statement_timestamp()))")      \
+    /* $3: when it is due again, as of CLEANED. */                                                           \
+    X(NOT_CLEANED,                                                                                           \
+      "UPDATE downloads_attempts SET due_at = statement_timestamp() + $3::bigint * interval '1 microsecond',"\
+      " expires_at = CASE WHEN state = 'published'"                                                          \
+      "  THEN statement_timestamp() + $3::bigint * interval '1 microsecond' ELSE expires_at END"             \
+      " WHERE id = $1 AND attempt = $2 AND state <> 'running'")                                              \
     /* $1 owner, $2 lease to renew by (ms; NULL: none), $3 to $6 what is watched (ids, versions, rows,       \
      * bytes), $7 as $4 of CLAIM. */                                                                         \
     X(POLL,                                                                                                  \

@@ -52,6 +52,9 @@
                  " WHERE ?1 AND state = 'published' AND expires_at <= ?2 LIMIT ?3")                          \
     X(CLEARED_ONCE, "UPDATE downloads_attempts SET cleared = 1, due_at = ?3"                                 \
                     " WHERE id = ?1 AND attempt = ?2 AND state = 'over' AND cleared = 0")                    \
+    X(NOT_CLEARED, "UPDATE downloads_attempts SET due_at = ?3,"                                              \
+                   " expires_at = CASE WHEN state = 'published' THEN ?3 ELSE expires_at END"                 \
+                   " WHERE id = ?1 AND attempt = ?2 AND state <> 'running'")                                 \
     X(FORGET_ATTEMPT,                                                                                        \
       "DELETE FROM downloads_attempts WHERE id = ?1 AND attempt = ?2 AND state <> 'running'")                \
                                                                                                              \

@@ -62,6 +62,9 @@ struct job_progress {
  * still write: at once, and once more so much later. */
 #define JOB_CLEAR_AGAIN_US (INT64_C(3600) * 1000000)
 
+/* One that could not be cleared away lets others go first. */
+#define JOB_CLEAR_RETRY_US (INT64_C(60) * 1000000)
+
 /* An attempt that may have left something to clear away. */
 struct job_leftover {
     char id[UUID_SIZE];
@@ -160,10 +163,12 @@ struct job_store_api {
 
     /* Up to `limit` attempts that are over, unpublished and due to be cleared away; with `published_too` also
      * published ones whose link is over, their record deleted or not. cleaned() takes such an attempt off the
-     * list: an unpublished one at first for JOB_CLEAR_AGAIN_US, then for good; a published one for good. */
+     * list: an unpublished one at first for JOB_CLEAR_AGAIN_US, then for good; a published one for good.
+     * not_cleaned() takes it off the list for JOB_CLEAR_RETRY_US. */
     bool (*leftovers)(struct job_store *s, size_t limit, bool published_too, struct job_leftover_list *ret,
                       struct error *e);
     bool (*cleaned)(struct job_store *s, const char *id, uint32_t attempt, struct error *e);
+    bool (*not_cleaned)(struct job_store *s, const char *id, uint32_t attempt, struct error *e);
 
     /* The two below: NULL where the backend has no need of it. */
 

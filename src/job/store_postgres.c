@@ -465,6 +465,11 @@ static bool postgres_cleaned(struct job_store *store, const char *id, uint32_t a
     return EXECUTE(db_of(store), CLEANED, e, TEXT(id), INTEGER(attempt), INTEGER(JOB_CLEAR_AGAIN_US)) >= 0;
 }
 
+static bool postgres_not_cleaned(struct job_store *store, const char *id, uint32_t attempt, struct error *e)
+{
+    return EXECUTE(db_of(store), NOT_CLEANED, e, TEXT(id), INTEGER(attempt), INTEGER(JOB_CLEAR_RETRY_US)) >= 0;
+}
+
 #define POLL_JOB 2 /* where in a row of POLL the columns of a job begin */
 
 static bool read_poll(const struct pg_rows *rows, struct job_poll_result *ret, struct error *e)
@@ -554,6 +559,7 @@ static const struct job_store_api postgres_api = {
     .expire = postgres_expire,
     .leftovers = postgres_leftovers,
     .cleaned = postgres_cleaned,
+    .not_cleaned = postgres_not_cleaned,
     .poll = postgres_poll,
 };
 

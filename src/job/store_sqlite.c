@@ -512,6 +512,12 @@ static bool sqlite_cleaned(struct job_store *store, const char *id, uint32_t att
     return sqlite_db_changes(db) > 0 || EXECUTE(db, FORGET_ATTEMPT, e, TEXT(id), INTEGER(attempt));
 }
 
+static bool sqlite_not_cleaned(struct job_store *store, const char *id, uint32_t attempt, struct error *e)
+{
+    return EXECUTE(db_of(store), NOT_CLEARED, e, TEXT(id), INTEGER(attempt),
+                   INTEGER(clock_wall_us() + JOB_CLEAR_RETRY_US));
+}
+
 static void sqlite_close(struct job_store *store)
 {
     struct sqlite_store *s = CONTAINER_OF(store, struct sqlite_store, store);
@@ -542,6 +548,7 @@ static const struct job_store_api sqlite_api = {
     .expire = sqlite_expire,
     .leftovers = sqlite_leftovers,
     .cleaned = sqlite_cleaned,
+    .not_cleaned = sqlite_not_cleaned,
 };
 
 struct job_store *job_store_sqlite_open(const char *path, struct error *e)

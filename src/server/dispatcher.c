@@ -59,7 +59,8 @@ void dispatcher_kick(struct dispatcher *d)
     }
     unsigned room = d->options.workers - d->running_count;
     d->claiming = true;
-    d->claim.limit = room < CLAIM_MAX ? room : CLAIM_MAX;
+    /* After a failure one at a time: many long statements may not fit into the time of one answer. */
+    d->claim.limit = d->claims_fail ? 1 : room < CLAIM_MAX ? room : CLAIM_MAX;
     d->claim.step.call = call_claim;
     d->claim.step.done = claim_done;
     store_threads_write(d->options.store, &d->claim.step);

@@ -39,6 +39,7 @@ struct running {
     struct store_task note;
     struct event *note_retry;
     bool noting;
+    bool note_fails; /* said once */
     bool asked; /* the store has been asked whether the job is ours */
 };
 

@@ -153,7 +153,9 @@ static void note_done(struct store_task *t)
     else if (t->error.code == ERROR_STALE)
         attempt_stop(r->attempt, ERROR_STALE, t->error.message);
     else {
-        log_job(LOG_LEVEL_ERROR, r->job.id, "cannot note the upload, trying again: %s", t->error.message);
+        if (!r->note_fails)
+            log_job(LOG_LEVEL_ERROR, r->job.id, "cannot note the upload, trying again: %s", t->error.message);
+        r->note_fails = true;
         timer_set(r->note_retry, RETRY_MS);
     }
 }

@@ -23,19 +23,19 @@ size_t dispatcher_running_ids(struct dispatcher *d, char (*ids)[UUID_SIZE])
     return count;
 }
 
-static bool listed(const struct job_id_list *l, const char *id)
+static bool listed(const struct job_id_list *l, const uint32_t *attempts, const struct job *j)
 {
     for (size_t i = 0; i < l->count; i++)
-        if (!strcmp(l->ids[i], id))
+        if (attempts[i] == j->attempt && !strcmp(l->ids[i], j->id))
             return true;
     return false;
 }
 
-static bool runs_here(const struct dispatcher *d, const char *id)
+static bool runs_here(const struct dispatcher *d, const char *id, uint32_t attempt)
 {
     const struct running *r;
     LIST_FOREACH (r, &d->running, link)
-        if (!strcmp(r->job.id, id))
+        if (r->job.attempt == attempt && !strcmp(r->job.id, id))
             return true;
     return false;
 }
@@ -83,14 +83,16 @@ void dispatcher_keep(struct dispatcher *d, const struct job_id_list *owned, cons
     struct running *r, *next;
     for (r = LIST_FIRST(&d->running); r; r = next) {
         next = LIST_NEXT(r, link);
-        /* One that is settling finds out by itself; one claimed since the store was asked is asked for next. */
-        if (r->removed || r->settling || !r->attempt || !r->asked || listed(owned, r->job.id))
+        /* One that is settling finds out by itself, one that has settled waits for its process only; one claimed
+         * since the store was asked is asked for next. */
+        if (r->removed || r->settling || r->job.status != JOB_PROCESSING || !r->attempt || !r->asked ||
+            listed(owned, owned_attempts, &r->job))
             continue;
         log_job(LOG_LEVEL_WARN, r->job.id, "attempt %u is no longer this instance's: stopped", r->job.attempt);
         r->removed = true;
         attempt_stop(r->attempt, ERROR_STALE, "the attempt is no longer the job's current one");
     }
     for (size_t i = 0; i < owned->count; i++)
-        if (!runs_here(d, owned->ids[i]))
+        if (!runs_here(d, owned->ids[i], owned_attempts[i]))
             put_back(d, owned->ids[i], owned_attempts[i]);
 }

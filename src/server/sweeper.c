@@ -40,7 +40,7 @@ static bool call_report(struct job_store *store, struct store_task *t, struct er
     struct sweeper *s = CONTAINER_OF(t, struct sweeper, step);
     for (size_t i = 0; i < s->leftovers.count; i++) {
         const struct job_leftover *l = &s->leftovers.items[i];
-        if (s->removed[i] && !store->api->cleaned(store, l->id, l->attempt, e))
+        if (!(s->removed[i] ? store->api->cleaned : store->api->not_cleaned)(store, l->id, l->attempt, e))
             return false;
     }
     return true;
@@ -51,10 +51,7 @@ static void reported(struct store_task *t)
     struct sweeper *s = CONTAINER_OF(t, struct sweeper, step);
     if (!t->ok)
         log_warn("cannot note what was cleared away: %s", t->error.message);
-    bool more = t->ok && s->leftovers.count == BATCH;
-    for (size_t i = 0; i < s->leftovers.count; i++)
-        more = more && s->removed[i];
-    next_round_in(s, more ? 0 : SWEEP_S);
+    next_round_in(s, t->ok && s->leftovers.count == BATCH ? 0 : SWEEP_S);
 }
 
 /* One answer fewer to wait for; after the last the store is told. */

@@ -231,6 +231,11 @@ static void what_an_attempt_left_is_cleared_twice(void **state)
         assert_int_equal(leftovers(s, false, &list), 1);
         assert_int_equal(list.items[0].attempt, 1);
         assert_string_equal(list.items[0].upload_id, "an upload/id+");
+        /* One that cannot be cleared away now lets others go first, and stays. */
+        assert_true(CALL(s, &e, s->api->not_cleaned(s, j.id, 1, &e)));
+        assert_int_equal(count_leftovers(s, true), 0);
+        backend->make_due();
+        assert_int_equal(count_leftovers(s, true), 1);
         assert_true(CALL(s, &e, s->api->cleaned(s, j.id, 1, &e)));
         assert_int_equal(count_leftovers(s, true), 0);
         backend->make_due();

@@ -30,6 +30,7 @@ VALUES = {
     "EXPIRE": ["100"],
     "LEFTOVERS": ["100", "true"],
     "CLEANED": [SOME_ID, "1", "3600000000"],
+    "NOT_CLEANED": [SOME_ID, "1", "60000000"],
     "POLL": ["'owner 1'", "60000", IDS, "ARRAY[1, 1]", "ARRAY[1, 1]", "ARRAY[1, 1]", "true"],
 }
 # Reads all records by its nature: at the start, and then once a minute at most while somebody lists, and only where the

@@ -19,7 +19,7 @@
 #define ATTEMPT 3
 #define DEADLINE_MS 20000
 
-static atomic_int polls, put_back; /* that have begun */
+static atomic_int polls, put_back, claims_of_one; /* that have begun */
 static sem_t answer;               /* one for each poll */
 
 static bool well(struct job_store *s, struct error *e)
@@ -56,6 +56,17 @@ static bool requeue(struct job_store *s, const struct job_attempt *a, struct job
     return true;
 }
 
+/* As one whose answer is too long for the time that it has. */
+static bool claim(struct job_store *s, const char *owner, size_t limit, struct job_list *ret, struct error *e)
+{
+    (void)s, (void)owner;
+    if (limit > 1)
+        return error_set(e, ERROR_UNAVAILABLE, "the job store does not answer");
+    claims_of_one++;
+    *ret = (struct job_list){0};
+    return true;
+}
+
 static const struct job_store_api api = {.name = "stand-in",
                                          .close = nothing,
                                          .begin = well,
@@ -64,6 +75,7 @@ static const struct job_store_api api = {.name = "stand-in",
                                          .rollback_to = nothing,
                                          .commit = well,
                                          .rollback = nothing,
+                                         .claim = claim,
                                          .requeue = requeue,
                                          .poll = poll_store};
 static struct job_store store = {.api = &api};
@@ -87,7 +99,7 @@ static int set_up(void **state)
 {
     static struct world w;
     struct error e;
-    polls = put_back = 0;
+    polls = put_back = claims_of_one = 0;
     sem_init(&answer, 0, 0);
     w.base = event_base_new();
     w.mailbox = mailbox_new(&e);
@@ -148,11 +160,21 @@ static void an_answer_behind_the_end_begins_nothing(void **state)
     assert_int_equal(put_back, 0);
 }
 
+static void a_claim_that_is_too_large_becomes_smaller(void **state)
+{
+    struct world *w = *state;
+    for (int i = 0; i < DEADLINE_MS / 100; i++) /* polls are not to be in the way: they have the same thread */
+        sem_post(&answer);
+    dispatcher_start(w->dispatcher);
+    turn_until(w, &claims_of_one, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_claim_that_nobody_heard_of_is_put_back, set_up, tear_down),
         cmocka_unit_test_setup(an_answer_behind_the_end_begins_nothing, set_up),
+        cmocka_unit_test_setup_teardown(a_claim_that_is_too_large_becomes_smaller, set_up, tear_down),
     };
     return cmocka_run_group_tests_name("poller", tests, NULL, NULL);
 }
