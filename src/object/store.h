@@ -89,9 +89,9 @@ struct object_store_api {
     char *(*link)(struct object_store *s, const char *key, const char *file_name, const char *content_type,
                   int64_t expires_at, int64_t *ret_expires_at, struct error *e);
 
-    /* Takes away what an attempt may have left under its key: the object, and all multipart uploads that are open for
-     * that key; `upload_id` is one that is known, or NULL. What is absent is a success. `done` is called on the loop (out of memory: at
-     * once, from within). */
+    /* Takes away what an attempt may have left under its key: the object, and all multipart uploads that are open
+     * for that key; `upload_id` is one that is known, or NULL. What is absent is a success. `done` is called on
+     * the loop (out of memory: at once, from within). */
     void (*remove)(struct object_store *s, const char *key, const char *upload_id,
                    void (*done)(void *context, const struct error *e_or_null), void *context);
 
