@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 
-from service import BUILD, ROOT, Peaks, Service, cpu_seconds, download_request, read_stream, wait_until
+from service import BUILD, Peaks, Service, cpu_seconds, download_request, file_blocks, read_stream, stores_of, wait_until
 
 COLUMNS = """i AS id, i % 7 AS kind, i * 1.25 AS price, (i * 37 % 1000)::DECIMAL(18,2) / 100 AS tax,
 'customer ' || (i % 5000) AS customer, DATE '2020-01-01' + (i % 2000)::INT AS day,
@@ -28,45 +28,6 @@ def sha256(blocks):
     return digest.hexdigest()
 
 
-def file_blocks(path):
-    with open(path, "rb") as f:
-        while block := f.read(1 << 20):
-            yield block
-
-
-class Embedded:
-    """Jobs in SQLite, files in a directory."""
-
-    variables = {}
-
-    def blocks(self, service):
-        """Of each file that is stored."""
-        return [file_blocks(os.path.join(d, n)) for d, _, names in os.walk(service.directory.name + "/data/files") for n in names]
-
-    def open_uploads(self):
-        return []
-
-
-class Services:
-    def __init__(self, stack):
-        sys.path.insert(0, os.path.join(ROOT, "tests"))
-        from peers.postgres import Postgres
-        from peers.swift import Swift
-        postgres, self.swift = stack.enter_context(Postgres(durable=True)), stack.enter_context(Swift())
-        s = self.swift
-        self.variables = {
-            "POSTGRES_HOST": postgres.host, "POSTGRES_PORT": postgres.port, "POSTGRES_DB": postgres.new_database(),
-            "POSTGRES_USER": postgres.user, "POSTGRES_PASSWORD": postgres.password, "S3_ENDPOINT": s.endpoint,
-            "S3_BUCKET": s.bucket, "S3_ACCESS_KEY": s.access_key, "S3_SECRET_KEY": s.secret_key, "S3_REGION": s.region}
-
-    def blocks(self, _):
-        return [self.swift.client().get_object(Bucket=self.swift.bucket, Key=key)["Body"].iter_chunks(1 << 20)
-                for key in self.swift.keys()]
-
-    def open_uploads(self):
-        return self.swift.open_uploads()
-
-
 def children_cpu():
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
@@ -78,7 +39,7 @@ def main():
     memory = numbers[1] if len(numbers) > 1 else "256MB"
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="downloads-bench-"))
-        stores = Services(stack) if "--services" in sys.argv else Embedded()
+        stores = stores_of(sys.argv, stack)
         source, own = os.path.join(directory, "source.duckdb"), os.path.join(directory, "copy.csv")
         run = os.path.join(BUILD, "tools/duckdb_run")
         subprocess.run([run, source, f"CREATE TABLE t AS SELECT {COLUMNS} FROM range({rows}) r(i)"], check=True)

@@ -1,13 +1,15 @@
 """Many downloads posted at once: all complete, every stream ends with `complete`; and a queue that is full says so.
 
-    /usr/bin/python3 bench/many_jobs.py SOURCE.duckdb"""
+    /usr/bin/python3 bench/many_jobs.py [--services] SOURCE.duckdb
+
+With --services on a real PostgreSQL and a real S3 server, started here."""
 import collections
-import sqlite3
+import contextlib
 import sys
 import threading
 import time
 
-from service import Service, download_request, read_stream
+from service import Service, download_request, read_stream, stores_of
 
 
 def post_all(service, count, sql):
@@ -36,8 +38,9 @@ def last_type(answer):
     return "none"
 
 
-def full_queue(source):
-    service = Service(source, QUEUE_SIZE=5, QUEUE_WORKERS=4)
+def full_queue(source, stores):
+    service = Service(source, QUEUE_SIZE=5, QUEUE_WORKERS=4, **stores.variables)
+    before = stores.count_records(service)
     answers = [None] * 50
 
     def one(i, go):
@@ -55,25 +58,25 @@ def full_queue(source):
         t.start()
     for t in threads:
         t.join()
-    stored = sqlite3.connect(f"file:{service.directory.name}/data/jobs.db?mode=ro", uri=True).execute(
-        "SELECT count(*) FROM downloads").fetchone()[0]
+    stored = stores.count_records(service) - before
     service.kill()
     return collections.Counter(answers), stored
 
 
-def main():
-    source = sys.argv[1]
-    service = Service(source, QUEUE_WORKERS=4)
+def main(stack):
+    source, stores = sys.argv[-1], stores_of(sys.argv, stack)
+    service = Service(source, QUEUE_WORKERS=10, **stores.variables)
     begun = time.monotonic()
     answers = post_all(service, 200, lambda i: f"SELECT {i} AS job, * FROM range(10)")
     wall = time.monotonic() - begun
-    print(f"200 at once, 4 workers: {dict(collections.Counter(map(last_type, answers)))} in {wall:.2f} s "
+    print(f"200 at once, 10 workers: {dict(collections.Counter(map(last_type, answers)))} in {wall:.2f} s "
           f"({200 / wall:.0f} jobs/s); exit status {service.stop()}")
-    answers, stored = full_queue(source)
+    answers, stored = full_queue(source, stores)
     accepted = sum(n for (status, _), n in answers.items() if status == 200)
     refused = sum(n for (status, retry), n in answers.items() if status == 503 and retry)
     print(f"QUEUE_SIZE=5, 4 workers, 50 at once: {accepted} accepted, {stored} rows stored, "
           f"{refused} refused with 503 and Retry-After")
 
 
-main()
+with contextlib.ExitStack() as ending:
+    main(ending)

@@ -4,7 +4,9 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -129,3 +131,57 @@ def wait_until(condition, seconds, what):
         if time.monotonic() > deadline:
             raise SystemExit(f"{what}: not within {seconds} s")
         time.sleep(0.02)
+
+
+def file_blocks(path):
+    with open(path, "rb") as f:
+        while block := f.read(1 << 20):
+            yield block
+
+
+class Embedded:
+    """Jobs in SQLite, files in a directory."""
+
+    variables = {}
+
+    def blocks(self, service):
+        """Of each file that is stored."""
+        return [file_blocks(os.path.join(d, n)) for d, _, names in os.walk(service.directory.name + "/data/files") for n in names]
+
+    def open_uploads(self):
+        return []
+
+    def count_records(self, service):
+        path = f"file:{service.directory.name}/data/jobs.db?mode=ro"
+        return sqlite3.connect(path, uri=True).execute("SELECT count(*) FROM downloads").fetchone()[0]
+
+
+class Services:
+    """A real PostgreSQL and a real S3 server (OpenStack Swift; as root), started here."""
+
+    def __init__(self, stack):
+        sys.path.insert(0, os.path.join(ROOT, "tests"))
+        from peers.postgres import Postgres
+        from peers.swift import Swift
+        self.postgres, self.swift = stack.enter_context(Postgres(durable=True)), stack.enter_context(Swift())
+        postgres, s = self.postgres, self.swift
+        self.database = postgres.new_database()
+        self.variables = {
+            "POSTGRES_HOST": postgres.host, "POSTGRES_PORT": postgres.port, "POSTGRES_DB": self.database,
+            "POSTGRES_USER": postgres.user, "POSTGRES_PASSWORD": postgres.password, "S3_ENDPOINT": s.endpoint,
+            "S3_BUCKET": s.bucket, "S3_ACCESS_KEY": s.access_key, "S3_SECRET_KEY": s.secret_key, "S3_REGION": s.region}
+
+    def blocks(self, _):
+        return [self.swift.client().get_object(Bucket=self.swift.bucket, Key=key)["Body"].iter_chunks(1 << 20)
+                for key in self.swift.keys()]
+
+    def open_uploads(self):
+        return self.swift.open_uploads()
+
+    def count_records(self, _):
+        return self.postgres.execute("SELECT count(*) FROM downloads", dbname=self.database)[0][0]
+
+
+def stores_of(arguments, stack):
+    """Where jobs and files are kept: `--services` among the arguments of a program chooses. Ends with the stack."""
+    return Services(stack) if "--services" in arguments else Embedded()

@@ -16,7 +16,7 @@ struct s3 {
     struct mailbox *done;
     struct object_upload *uploads;
     struct s3_sweep *sweeps;
-    bool closing; /* nothing new is sent */
+    bool closing;             /* nothing new is sent */
     char probe_id[UUID_SIZE]; /* of check(); "": not made yet */
 };
 

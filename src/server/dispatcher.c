@@ -132,14 +132,14 @@ static void on_progress_timer(evutil_socket_t fd, short what, void *arg)
 
 void dispatcher_cancel(struct dispatcher *d, const char *id)
 {
-    struct running *r;
-    LIST_FOREACH (r, &d->running, link) {
+    struct running *r, *next;
+    for (r = LIST_FIRST(&d->running); r; r = next) {
+        next = LIST_NEXT(r, link);
         if (strcmp(r->job.id, id) != 0)
-            continue;
+            continue; /* a lost attempt may still be on its way out beside a later one */
         r->removed = true;
         if (r->attempt)
             attempt_stop(r->attempt, ERROR_CANCELLED, "cancelled");
-        return;
     }
 }
 

@@ -26,8 +26,7 @@ struct taker {
 };
 
 struct announced {
-    uint32_t index;
-    size_t length;
+    size_t index, length; /* no padding between them: it goes through a pipe */
 };
 
 static bool announce(void *context, uint32_t index, size_t length, const uint8_t *sha256, struct error *e)
