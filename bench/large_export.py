@@ -6,7 +6,6 @@ With --services jobs are in a real PostgreSQL, and the file in a real S3 server 
 boto3 reads it back; both are started here (tools/install-packages test)."""
 import contextlib
 import json
-import hashlib
 import os
 import resource
 import subprocess
@@ -14,18 +13,11 @@ import sys
 import tempfile
 import time
 
-from service import BUILD, Peaks, Service, cpu_seconds, download_request, file_blocks, read_stream, stores_of, wait_until
+from service import BUILD, Peaks, Service, cpu_seconds, download_request, file_blocks, read_stream, sha256, stores_of, wait_until
 
 COLUMNS = """i AS id, i % 7 AS kind, i * 1.25 AS price, (i * 37 % 1000)::DECIMAL(18,2) / 100 AS tax,
 'customer ' || (i % 5000) AS customer, DATE '2020-01-01' + (i % 2000)::INT AS day,
 TIMESTAMP '2024-01-01' + INTERVAL (i) SECOND AS at, CASE WHEN i % 11 = 0 THEN NULL ELSE 'text, with "quotes" ' || i END AS note"""
-
-
-def sha256(blocks):
-    digest = hashlib.sha256()
-    for block in blocks:
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def children_cpu():

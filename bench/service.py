@@ -1,4 +1,5 @@
 """A downloads-server for a benchmark: started in a directory of its own, on a free port, stopped by its process id."""
+import hashlib
 import json
 import os
 import re
@@ -131,6 +132,13 @@ def wait_until(condition, seconds, what):
         if time.monotonic() > deadline:
             raise SystemExit(f"{what}: not within {seconds} s")
         time.sleep(0.02)
+
+
+def sha256(blocks):
+    digest = hashlib.sha256()
+    for block in blocks:
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def file_blocks(path):
