@@ -6,6 +6,22 @@
 #include <string.h>
 #include <cmocka.h>
 
+const struct job_store_backend *suite_backend;
+
+int suite_open(void **state)
+{
+    *state = suite_backend->open();
+    return *state ? 0 : -1;
+}
+
+int suite_close(void **state)
+{
+    struct job_store *s = *state;
+    s->api->close(s);
+    suite_backend->closed();
+    return 0;
+}
+
 void call_begin(struct job_store *s)
 {
     struct error e = {0};

@@ -6,8 +6,6 @@
 #include <string.h>
 #include <cmocka.h>
 
-static const struct job_store_backend *backend;
-
 static void what_waits_is_limited(void **state)
 {
     struct job_store *s = *state;
@@ -234,11 +232,11 @@ static void what_an_attempt_left_is_cleared_twice(void **state)
         /* One that cannot be cleared away now lets others go first, and stays. */
         assert_true(CALL(s, &e, s->api->not_cleaned(s, j.id, 1, &e)));
         assert_int_equal(count_leftovers(s, true), 0);
-        backend->make_due();
+        suite_backend->make_due();
         assert_int_equal(count_leftovers(s, true), 1);
         assert_true(CALL(s, &e, s->api->cleaned(s, j.id, 1, &e)));
         assert_int_equal(count_leftovers(s, true), 0);
-        backend->make_due();
+        suite_backend->make_due();
     }
     assert_int_equal(count_leftovers(s, true), 0);
     job_release(&failed);
@@ -326,25 +324,11 @@ static void calls_of_one_transaction_are_apart(void **state)
     job_release(&c);
 }
 
-static int open_store(void **state)
-{
-    *state = backend->open();
-    return *state ? 0 : -1;
-}
-
-static int close_store(void **state)
-{
-    struct job_store *s = *state;
-    s->api->close(s);
-    backend->closed();
-    return 0;
-}
-
-#define TEST(function) cmocka_unit_test_setup_teardown(function, open_store, close_store)
+#define TEST(function) cmocka_unit_test_setup_teardown(function, suite_open, suite_close)
 
 int job_store_queue_run(const struct job_store_backend *b)
 {
-    backend = b;
+    suite_backend = b;
     const struct CMUnitTest tests[] = {
         TEST(what_waits_is_limited),
         TEST(organisations_take_turns),

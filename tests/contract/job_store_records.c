@@ -6,8 +6,6 @@
 #include <string.h>
 #include <cmocka.h>
 
-static const struct job_store_backend *backend;
-
 static void a_new_job_is_pending_and_whole(void **state)
 {
     struct job_store *s = *state;
@@ -287,25 +285,11 @@ static void large_texts_come_back(void **state)
     job_release(&claimed);
 }
 
-static int open_store(void **state)
-{
-    *state = backend->open();
-    return *state ? 0 : -1;
-}
-
-static int close_store(void **state)
-{
-    struct job_store *s = *state;
-    s->api->close(s);
-    backend->closed();
-    return 0;
-}
-
-#define TEST(function) cmocka_unit_test_setup_teardown(function, open_store, close_store)
+#define TEST(function) cmocka_unit_test_setup_teardown(function, suite_open, suite_close)
 
 int job_store_records_run(const struct job_store_backend *b)
 {
-    backend = b;
+    suite_backend = b;
     const struct CMUnitTest tests[] = {
         TEST(a_new_job_is_pending_and_whole),
         TEST(a_published_job_has_its_result),

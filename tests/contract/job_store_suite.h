@@ -22,6 +22,11 @@ static inline int job_store_suite_run(const struct job_store_backend *backend)
     return job_store_queue_run(backend) + job_store_records_run(backend);
 }
 
+/* A test's empty store of the backend whose suite runs, and its end. */
+extern const struct job_store_backend *suite_backend;
+int suite_open(void **state);
+int suite_close(void **state);
+
 /* For a backend's own tests too (job_store_calls.c). One call as the control thread makes it: a
  * transaction and a savepoint around it, undone where it fails. `call` is an expression of the store's
  * api; its value is whether all was well. (s->api->fail)(...): cmocka has a macro of that name. */
