@@ -27,7 +27,7 @@ UNSEEN = {(path, method, "500"): "the server would have to be out of memory" for
 MAY_BE_UNSEEN = {("Progress", "indeterminate")}
 # Codes of errors that never reach a record: they are answers to a request, or make another attempt.
 NOT_IN_RECORDS = {"ok", "unauthorized", "forbidden", "method_not_allowed", "unsupported_media_type", "range_not_satisfiable",
-                  "queue_full", "stale_attempt"}
+                  "queue_full", "organisation_queue_full", "stale_attempt"}
 
 
 class Judged:
