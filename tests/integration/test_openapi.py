@@ -23,6 +23,7 @@ UNKNOWN = "/downloads/" + str(uuid.uuid4())
 UNSEEN = {(path, method, "500"): "the server would have to be out of memory" for path, method in [
     ("/downloads", "post"), ("/downloads", "get"), ("/downloads/{id}", "get"), ("/downloads/{id}", "delete"),
     ("/downloads/{id}/events", "get"), ("/files/{org}/{name}", "get")]}
+UNSEEN["/downloads", "post", "429"] = "no job store refuses it yet"
 # The engine seldom says that it cannot tell; tests/unit/test_server.c has the event's text.
 MAY_BE_UNSEEN = {("Progress", "indeterminate")}
 # Codes of errors that never reach a record: they are answers to a request, or make another attempt.
