@@ -81,7 +81,7 @@ static void reply_body(struct call *c, int status, struct buf *body)
 static void reply_store_error(struct call *c)
 {
     const struct error *e = &c->step.error;
-    if (e->code != ERROR_NOT_FOUND && e->code != ERROR_QUEUE_FULL)
+    if (e->code != ERROR_NOT_FOUND)
         log_write(LOG_LEVEL_ERROR, (struct log_about){.request = http_request_id(c->request)}, "%s", e->message);
     api_reply_error(c->request, e);
     call_free(c);
@@ -192,8 +192,9 @@ static void created(struct store_task *t)
 {
     struct call *c = CONTAINER_OF(t, struct call, step);
     struct api *a = c->api;
-    if (!t->ok && t->error.code == ERROR_QUEUE_FULL) {
-        reply_store_error(c);
+    if (!t->ok && (t->error.code == ERROR_QUEUE_FULL || t->error.code == ERROR_ORG_QUEUE_FULL)) {
+        api_reply_full(a, c->request, c->org, &t->error);
+        call_free(c);
         return;
     }
     if (t->ok) {

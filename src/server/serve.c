@@ -37,6 +37,7 @@ struct server {
     struct stores stores;
     struct task_queue *housekeeping;
     struct hub *hub;
+    struct drain_rate *drain_rate;
     struct dispatcher *dispatcher;
     struct sweeper *sweeper;
     struct poller *poller; /* NULL: the job store is this instance's alone */
@@ -279,6 +280,9 @@ static bool open_core(struct server *s, struct error *e)
     const struct task_queue_options housekeeping = {.name = "housekeeping", .threads = 1, .done = s->mailbox};
     s->housekeeping = task_queue_new(&housekeeping, e);
     s->hub = hub_new(s->base, e);
+    s->drain_rate = drain_rate_new();
+    if (!s->drain_rate)
+        return error_set(e, ERROR_INTERNAL, "out of memory");
     if (!s->housekeeping || !s->hub || !open_motherduck(s, e))
         return false;
     describe_attempts(s);
@@ -306,6 +310,8 @@ static bool open_api(struct server *s, struct error *e)
     s->api.objects = s->stores.objects;
     s->api.hub = s->hub;
     s->api.dispatcher = s->dispatcher;
+    s->api.drain_rate = s->drain_rate;
+    s->api.org_max_queued = s->settings->org_max_queued;
     s->api.queue_size = s->settings->config.queue_size;
     return s->api.cors != NULL;
 }
@@ -350,6 +356,7 @@ static void stop(struct server *s)
     poller_free(s->poller);
     sweeper_free(s->sweeper);
     dispatcher_free(s->dispatcher);
+    drain_rate_free(s->drain_rate);
     hub_free(s->hub);
     cors_free(s->api.cors);
     struct event *events[] = {s->mailbox_event, s->term_event, s->int_event,    s->hup_event,
