@@ -36,6 +36,13 @@ void job_attempt_list_release(struct job_attempt_list *l)
     *l = (struct job_attempt_list){0};
 }
 
+const char *job_attempt_error(const struct error *why, char ret[JOB_ATTEMPT_ERROR_MAX + 1])
+{
+    size_t length = utf8_prefix(why->message, strlen(why->message), JOB_ATTEMPT_ERROR_MAX);
+    snprintf(ret, JOB_ATTEMPT_ERROR_MAX + 1, "%.*s", (int)length, why->message);
+    return ret;
+}
+
 const char *job_status_name(enum job_status status)
 {
     return status_names[status];

@@ -59,6 +59,7 @@ struct job_attempt_record {
 
 /* Bytes of an attempt's error as it is kept, and of last_error: the record's own error_message has all. */
 #define JOB_ATTEMPT_ERROR_MAX 512
+const char *job_attempt_error(const struct error *why, char ret[JOB_ATTEMPT_ERROR_MAX + 1]); /* returns `ret` */
 struct job_attempt_list {
     struct job_attempt_record *items; /* in their order */
     size_t count;

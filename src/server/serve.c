@@ -270,7 +270,7 @@ static bool open_poller(struct server *s, struct error *e)
                                            .hub = s->hub,
                                            .dispatcher = s->dispatcher,
                                            .workers = (unsigned)s->settings->config.queue_workers,
-                                           .lease_ms = s->settings->config.job_lease};
+                                           .renewal_ms = s->settings->config.job_renewal};
     s->poller = poller_new(&options, e);
     return s->poller != NULL;
 }
@@ -291,7 +291,11 @@ static bool open_core(struct server *s, struct error *e)
                                                   .objects = s->stores.objects,
                                                   .hub = s->hub,
                                                   .attempts = &s->attempts,
+                                                  .drain_rate = s->drain_rate,
                                                   .workers = (unsigned)s->settings->config.queue_workers,
+                                                  .max_attempts = (uint32_t)s->settings->config.max_attempts,
+                                                  .max_rescues = (uint32_t)s->settings->config.max_rescues,
+                                                  .retry_delay_ms = s->settings->config.retry_delay,
                                                   .link_lifetime_ms = s->settings->config.s3_url_expiry};
     s->dispatcher = dispatcher_new(&dispatcher, e);
     s->sweeper = s->dispatcher ? sweeper_new(s->base, s->stores.jobs, s->stores.objects, e) : NULL;

@@ -127,7 +127,7 @@ static void a_record_is_the_contracts_json(void **state)
     assert_json(&j, "{\"id\":\"" ID "\",\"sql\":\"SELECT 1\",\"dataset_id\":\"d\",\"status\":\"processing\","
                     "\"format\":\"csv\",\"created_at\":\"2024-02-29T12:34:56.789012Z\","
                     "\"updated_at\":\"2024-02-29T12:34:56.789012Z\",\"user_id\":\"u\",\"org_id\":\"o\","
-                    "\"version\":2,\"attempt\":1,\"rows\":5,\"bytes\":0,\"percent\":12.3}");
+                    "\"version\":2,\"attempt\":1,\"failures\":0,\"rows\":5,\"bytes\":0,\"percent\":12.3}");
 
     j.status = JOB_COMPLETED;
     j.version = 3;
@@ -141,7 +141,7 @@ static void a_record_is_the_contracts_json(void **state)
             "\"format\":\"csv\",\"pre_signed_url\":\"http://h/f?a=1&b=2\","
             "\"created_at\":\"2024-02-29T12:34:56.789012Z\",\"updated_at\":\"2024-02-29T12:34:56.789012Z\","
             "\"expires_at\":\"2024-02-29T12:34:57.000000Z\",\"completed_at\":\"2024-02-29T12:34:57.000000Z\","
-            "\"user_id\":\"u\",\"org_id\":\"o\",\"version\":3,\"attempt\":1,\"rows\":0,\"bytes\":7,"
+            "\"user_id\":\"u\",\"org_id\":\"o\",\"version\":3,\"attempt\":1,\"failures\":0,\"rows\":0,\"bytes\":7,"
             "\"sha256\":\"abc\"}");
 
     j = small_job();
