@@ -1,5 +1,6 @@
-/* What every job store must do, told through its interface alone; each backend runs it. In two halves: the
- * queue (job_store_queue.c) and the records (job_store_records.c). */
+/* What every job store must do, told through its interface alone; each backend runs it. In three parts: the
+ * queue (job_store_queue.c), its bounds and what is tried again (job_store_retries.c), and the records
+ * (job_store_records.c). */
 #ifndef TESTS_JOB_STORE_SUITE_H
 #define TESTS_JOB_STORE_SUITE_H
 
@@ -15,11 +16,12 @@ struct job_store_backend {
 
 /* The number of failed tests. */
 int job_store_queue_run(const struct job_store_backend *backend);
+int job_store_retries_run(const struct job_store_backend *backend);
 int job_store_records_run(const struct job_store_backend *backend);
 
 static inline int job_store_suite_run(const struct job_store_backend *backend)
 {
-    return job_store_queue_run(backend) + job_store_records_run(backend);
+    return job_store_queue_run(backend) + job_store_retries_run(backend) + job_store_records_run(backend);
 }
 
 /* A test's empty store of the backend whose suite runs, and its end. */
