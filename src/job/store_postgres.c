@@ -169,6 +169,13 @@ static bool postgres_begin(struct job_store *store, struct error *e)
     return pg_db_begin(db_of(store), WRITE_LOCK, 0, e);
 }
 
+static bool postgres_begin_one(struct job_store *store, struct error *e)
+{
+    (void)e; /* the call connects */
+    pg_db_begin_each(db_of(store), WRITE_LOCK);
+    return true;
+}
+
 static bool postgres_savepoint(struct job_store *store, struct error *e)
 {
     return pg_db_queue(db_of(store), "SAVEPOINT call", e);
@@ -386,8 +393,8 @@ static bool postgres_get(struct job_store *store, const char *org_id, const char
 static bool see_records(struct postgres_store *s, struct error *e)
 {
     bool alone = !pg_db_in_transaction(s->db);
-    if (alone && !pg_db_begin(s->db, 0, 0, e))
-        return false;
+    if (alone)
+        pg_db_begin_each(s->db, 0);
     bool ok = execute(s->db, SEE_RECORDS, NULL, 0, e) >= 0 && (!alone || pg_db_commit(s->db, e));
     if (ok)
         s->seen_at = clock_monotonic_ms();
@@ -541,6 +548,7 @@ static const struct job_store_api postgres_api = {
     .name = "postgres",
     .close = postgres_close,
     .begin = postgres_begin,
+    .begin_one = postgres_begin_one,
     .savepoint = postgres_savepoint,
     .release = postgres_release,
     .rollback_to = postgres_rollback_to,
