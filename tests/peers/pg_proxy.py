@@ -7,8 +7,11 @@ import threading
 
 
 class PgProxy:
-    """`fault`: None, or (place, text): the first statement that begins with that text is cut off "before" (it
-    never reaches the server) or "after" (the server has done it and is out of the transaction, and its answer is lost)."""
+    """`fault`: None, or (place, text): at the first statement that begins with that text the connection is cut
+    "before" (it never reaches the server),
+    "unsynced" (the server has done it, and hears no Sync: where nothing else does, that would have committed),
+    "racing" (just behind the Sync: who knows what the server makes of it), or
+    "after" (the server has done the trip and is out of the transaction, and its answer is lost)."""
 
     def __init__(self, host, port):
         self.server, self.fault, self.trips, self.faults_made = (host, port), None, 0, 0
@@ -33,7 +36,7 @@ class PgProxy:
             server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self.lock:
                 self.sockets += [client, server]
-            state = {"mute": False}
+            state = {"mute": False, "place": None, "executes": 0}
             threading.Thread(target=self._to_server, args=(client, server, state), daemon=True).start()
             threading.Thread(target=self._to_client, args=(client, server, state), daemon=True).start()
 
@@ -55,6 +58,15 @@ class PgProxy:
             data += more
         return data
 
+    @staticmethod
+    def _kinds(data):
+        """Of the whole messages in there, whose first begins with the first byte."""
+        kinds, at = b"", 0
+        while at + 5 <= len(data) and at + 1 + (length := struct.unpack_from("!I", data, at + 1)[0]) <= len(data):
+            kinds += data[at:at + 1]
+            at += 1 + length
+        return kinds
+
     def _to_server(self, client, server, state):
         try:
             while True:  # the start-up messages have no type
@@ -63,20 +75,31 @@ class PgProxy:
                 server.sendall(head + self._read(client, length - 8))
                 if code >> 16 == 3:
                     break
-            pending = b""
+            pending, executes = b"", 0
             while True:
                 head = self._read(client, 5)
                 body = self._read(client, struct.unpack("!I", head[1:])[0] - 4)
                 pending += head + body
                 if head[:1] == b"P" and self.fault and body.split(b"\0")[1].startswith(self.fault[1].encode()):
-                    place, self.fault = self.fault[0], None
-                    if place == "before":
+                    state["place"], self.fault = self.fault[0], None
+                    if state["place"] == "before":
                         self.faults_made += 1
                         self._close(client, server)
                         return
                     state["mute"] = True
                 if head[:1] == b"S":
                     self.trips += 1
+                    if state["place"] == "unsynced":
+                        state["executes"] = executes
+                        pending = pending[:-5] + b"H\0\0\0\4"  # Flush: answer all, and go on
+                    if state["place"] == "racing":
+                        server.sendall(pending)
+                        self.faults_made += 1
+                        self._close(client, server)
+                        return
+                    executes = 0
+                elif head[:1] == b"E":
+                    executes += 1
                 if head[:1] not in b"PBDE":
                     server.sendall(pending)
                     pending = b""
@@ -84,6 +107,7 @@ class PgProxy:
             self._close(client, server)
 
     def _to_client(self, client, server, state):
+        unheard = b""
         try:
             while True:
                 data = server.recv(65536)
@@ -91,7 +115,12 @@ class PgProxy:
                     break
                 if not state["mute"]:
                     client.sendall(data)
-                elif data.endswith(b"Z\0\0\0\5I"):  # ready again: it is done
+                    continue
+                unheard += data
+                kinds = self._kinds(unheard)
+                unsynced = state["place"] == "unsynced"
+                done = kinds.count(b"C") == state["executes"] > 0 if unsynced else kinds.endswith(b"Z")
+                if done and (unsynced or unheard.endswith(b"I")):  # idle again: it is out of the transaction
                     self.faults_made += 1
                     break
         except OSError:
