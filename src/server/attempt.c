@@ -154,6 +154,7 @@ static void on_stall_timer(evutil_socket_t fd, short what, void *arg)
     }
     struct error e;
     error_set(&e, ERROR_STALLED, "no row and no byte for %g seconds", (double)limit / 1000);
+    log_job(LOG_LEVEL_WARN, a->id, "stalled: the engine is interrupted");
     fail(a, &e);
 }
 
