@@ -13,7 +13,7 @@
 #include "server/supervisor.h"
 #include "server/timer.h"
 
-#define STOP_GRACE_MS 700 /* from the interrupt to the kill: together under a second */
+#define STOP_GRACE_MS 500 /* from the interrupt to the kill: with the half second until another instance hears of it below 1.5 s */
 #define STALL_GRACE_MS 3000 /* nobody waits for it, and whether the engine answers is what is asked */
 #define LATE_LOOK_MS 2000 /* a look at a stall that comes so late says that this process was not there itself */
 #define EXIT_GRACE_MS 2000 /* from a worker's last message to the kill */
