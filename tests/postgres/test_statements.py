@@ -43,7 +43,7 @@ def test_statements_of_each_call(telling):
                       ("list", "org", "user", 10)):
             assert cost(*words)[0] == 2, words
         assert cost("poll", "owner", 0)[0] <= 2
-        assert cost("create", "org", "user", 10, way=Driver.call_among_others)[0] == 6
+        assert cost("create", "org", "user", 10, way=Driver.call_among_others)[0] == 5
 
 
 def waits_for_the_lock(pg, database):
