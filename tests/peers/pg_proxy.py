@@ -116,6 +116,8 @@ class PgProxy:
                 if not state["mute"]:
                     client.sendall(data)
                     continue
+                if state["place"] == "racing":
+                    continue
                 unheard += data
                 kinds = self._kinds(unheard)
                 unsynced = state["place"] == "unsynced"
