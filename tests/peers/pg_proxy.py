@@ -1,17 +1,25 @@
 """A double for faults that no server makes on demand: stands between a client and a real Postgres, reads the client's
 messages, and loses the connection where it is told to. Counts the trips that a client makes (a Sync each)."""
 
+import re
 import socket
 import struct
 import threading
 
 
+WRITES = r"\b(INSERT INTO|UPDATE|DELETE FROM)\b"
+
+
 class PgProxy:
     """`fault`: None, or (place, text): the first statement that begins with that text is cut off "before" (it
-    never reaches the server) or "after" (the server has done it and is out of the transaction, and its answer is lost)."""
+    never reaches the server) or "after" (the server has done it and is out of the transaction, and its answer is lost).
+
+    `commit_fault`: None, or (place, pattern): the same for the first trip that commits a transaction with a statement
+    that the pattern is found in (WRITES: any that writes): by COMMIT, or by its Sync, where there was no BEGIN."""
 
     def __init__(self, host, port):
-        self.server, self.fault, self.trips, self.faults_made = (host, port), None, 0, 0
+        self.server, self.fault, self.commit_fault = (host, port), None, None
+        self.trips = self.faults_made = 0
         self.lock = threading.Lock()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.host, self.port = self.listener.getsockname()[:2]
@@ -33,7 +41,7 @@ class PgProxy:
             server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self.lock:
                 self.sockets += [client, server]
-            state = {"mute": False}
+            state = {"mute": False, "statements": []}  # the latter: since the session was last out of a transaction
             threading.Thread(target=self._to_server, args=(client, server, state), daemon=True).start()
             threading.Thread(target=self._to_client, args=(client, server, state), daemon=True).start()
 
@@ -68,20 +76,36 @@ class PgProxy:
                 head = self._read(client, 5)
                 body = self._read(client, struct.unpack("!I", head[1:])[0] - 4)
                 pending += head + body
-                if head[:1] == b"P" and self.fault and body.split(b"\0")[1].startswith(self.fault[1].encode()):
-                    place, self.fault = self.fault[0], None
-                    if place == "before":
-                        self.faults_made += 1
-                        self._close(client, server)
-                        return
-                    state["mute"] = True
-                if head[:1] == b"S":
+                place = None
+                if head[:1] == b"P":
+                    statement = body.split(b"\0")[1].decode()
+                    state["statements"].append(statement)
+                    if self.fault and statement.startswith(self.fault[1]):
+                        place, self.fault = self.fault[0], None
+                elif head[:1] == b"S":
                     self.trips += 1
+                    place = self._place_of_commit(state["statements"])
+                if place == "before":
+                    self.faults_made += 1
+                    self._close(client, server)
+                    return
+                if place == "after":
+                    state["mute"] = True
                 if head[:1] not in b"PBDE":
                     server.sendall(pending)
                     pending = b""
         except OSError:
             self._close(client, server)
+
+    def _place_of_commit(self, statements):
+        """At a Sync: where the connection is to be cut, if at all."""
+        words = [s.split(None, 1)[0] for s in statements if s.strip()]
+        commits = "COMMIT" in words or "BEGIN" not in words
+        with self.lock:
+            if not self.commit_fault or not commits or not any(re.search(self.commit_fault[1], s) for s in statements):
+                return None
+            place, self.commit_fault = self.commit_fault[0], None
+            return place
 
     def _to_client(self, client, server, state):
         try:
@@ -89,6 +113,8 @@ class PgProxy:
                 data = server.recv(65536)
                 if not data:
                     break
+                if data.endswith(b"Z\0\0\0\5I") and not state["mute"]:
+                    state["statements"] = []
                 if not state["mute"]:
                     client.sendall(data)
                 elif data.endswith(b"Z\0\0\0\5I"):  # ready again: it is done
