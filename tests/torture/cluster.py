@@ -95,8 +95,8 @@ class Cluster(contextlib.AbstractContextManager):
     def owner_of(self, job):
         """The instance that runs it."""
         def found():
-            said = re.compile(rf"{job}.*\battempt {self.attempt_of(job)}$")
-            return [i for i in self.instances if any(said.search(line.rstrip()) for line in i.server.log)]
+            said = re.compile(rf"\battempt {self.attempt_of(job)}\b(?!.*no longer)")
+            return [i for i in self.instances if any(job in line and said.search(line) for line in i.server.log)]
         return wait_for(found, f"an attempt of {job}")[0]
 
     def s3_bytes(self):

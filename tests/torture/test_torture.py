@@ -40,26 +40,32 @@ def test_kill(stage):
                 scene.cluster.wait_queue(BACKLOG)
 
 
+def in_turn(scenario, kinds):
+    """All of them, each as often as the others, in an order of this seed."""
+    settings.drawn(scenario, 0).shuffle(kinds)
+    return lambda number: kinds[number % len(kinds)]
+
+
 def test_services(stage):
     """One service or network fails, a commit is cut off, and the S3 server answers by a script, all in the same round."""
-    faults = trouble.SERVICES + trouble.NETWORKS
-    settings.drawn("services", 0).shuffle(faults)
+    fault = in_turn("services", trouble.SERVICES + trouble.NETWORKS)
+    commit = in_turn("commits", [(name, place) for name in trouble.COMMITS for place in ("before", "after")])
+    script = in_turn("scripts", list(trouble.S3_SCRIPTS))
     commits, struck, rounds = 0, 0, 0
     for chapter in chapters("services"):
         with stage(s3_faults=True) as scene:
             for number, dice in chapter:
-                script = dice.choice(trouble.S3_SCRIPTS)
-                scene.script.play(script)
-                scene.happened(number, trouble.lose_commit(scene.cluster, dice), script)
+                scene.script.play(script(number))
+                scene.happened(number, trouble.lose_commit(dice.choice(scene.cluster.instances), *commit(number)), script(number))
                 moment = post_some(scene, dice, [*SIZES, (list(FAILING), 1)])
-                scene.happened(number, faults[number % len(faults)](scene.cluster, dice), moment)
+                scene.happened(number, fault(number)(scene.cluster, dice), moment)
                 scene.cluster.wait_queue(BACKLOG)
             scene.load.wait()
+            scene.script.play(None)
             rounds += len(chapter)
             commits += sum(i.commits.faults_made for i in scene.cluster.instances)
             struck += scene.script.struck
-            scene.script.play(None)
-    assert commits >= rounds / 2 and struck >= rounds / 2, f"{commits} commits cut off, {struck} requests interfered with"
+    assert settings.ONLY or commits >= rounds / 2 and struck >= rounds / 2, f"{commits} commits cut off, {struck} requests interfered with"
 
 
 # --- what is late ---
@@ -134,10 +140,11 @@ def frozen_worker_of_the_dead(scene, dice):
 
 
 def test_frozen(stage):
-    kinds = [frozen_server, frozen_worker, functools.partial(frozen_server, worker_too=True), frozen_worker_of_the_dead]
+    kind = in_turn("frozen", [frozen_server, frozen_worker, functools.partial(frozen_server, worker_too=True),
+                              frozen_worker_of_the_dead])
     with stage() as scene:
         for number, dice in settings.rounds("frozen", 0.4):
-            scene.happened(number, kinds[number % len(kinds)](scene, dice))
+            scene.happened(number, kind(number)(scene, dice))
             heal(scene)
             scene.load.wait()
 
@@ -227,24 +234,25 @@ def cancel_waiting(scene, dice):
     posted_at, deleted_at = dice.choice(instances), dice.choice(instances)
     job = begin(scene, posted_at, TINY[0], dice.choice(instances))
     load.delete(deleted_at, job)
-    wait_for(lambda: scene.place.sql("SELECT FROM downloads_queue WHERE id = %s", job) == [], "it leaves the queue")
+    wait_for(lambda: scene.place.sql("SELECT 1 FROM downloads_queue WHERE id = %s", job) == [], "it leaves the queue")
     for one in busy:
         load.delete(dice.choice(instances), one)
     load.wait(5)
     scene.cluster.wait_queue(0)
     wait_for(lambda: not any(i.server.workers() for i in instances), "no worker is left")
-    if scene.place.sql("SELECT FROM downloads_attempts WHERE id = %s", job):
+    if scene.place.sql("SELECT 1 FROM downloads_attempts WHERE id = %s", job):
         load.problem(job, "was deleted while it waited, and ran")
     return "waiting job deleted", f"posted at {posted_at.number}, deleted at {deleted_at.number}"
 
 
 def test_cancel(stage):
-    kinds = [functools.partial(cancel_running, query=ENDLESS), functools.partial(cancel_running, query=LARGE[0]), cancel_waiting]
+    kind = in_turn("cancel", [functools.partial(cancel_running, query=ENDLESS), functools.partial(cancel_running, query=LARGE[0]),
+                              cancel_waiting])
     with stage(QUEUE_WORKERS=1) as scene:
         for number, dice in settings.rounds("cancel", 0.6):
             for instance in scene.cluster.instances:
                 instance.s3.slow(0.2)
-            scene.happened(number, kinds[number % len(kinds)](scene, dice))
+            scene.happened(number, kind(number)(scene, dice))
         heal(scene)
         assert scene.place.sql("SELECT count(*) FROM downloads") == [(0,)]
 

@@ -25,7 +25,7 @@ class Script:
 
     def play(self, name):
         with self.lock:
-            self.fault = load(name)
+            self.fault = name and load(name)
 
     def on(self, request, seen):
         with self.lock:
@@ -142,8 +142,7 @@ NETWORKS = [_network_fault(where, what) for where in ("postgres", "s3") for what
 SERVICES = [kill_postgres, pause_postgres, kill_s3, pause_s3]
 
 
-def lose_commit(cluster, dice):
-    """The next one of a kind, at one instance."""
-    name, place, instance = dice.choice(list(COMMITS)), dice.choice(["before", "after"]), dice.choice(cluster.instances)
+def lose_commit(instance, name, place):
+    """The next of a kind, at one instance."""
     instance.commits.commit_fault = (place, COMMITS[name])
     return f"commit cut off {place}", f"{name}, at instance {instance.number}"
