@@ -3,7 +3,7 @@
     with TcpProxy(host, port) as proxy:
         proxy.cut()      # connections are reset, new ones are closed at once
         proxy.mute()     # connections stay, new ones are taken; nothing passes, in either direction
-        proxy.slow(0.2)  # each piece (of at most 256 KiB) waits so many seconds, in both directions
+        proxy.slow(0.2)  # each piece (of at most 256 KiB) waits so many seconds, in both directions; 0: none does
         proxy.heal()     # what a mute connection was sent meanwhile arrives
         proxy.sent       # bytes that have reached the peer
 """
@@ -95,7 +95,6 @@ class TcpProxy:
         self.delay_s = seconds
 
     def heal(self):
-        self.delay_s = 0
         self._become(PASS)
 
     def close(self):

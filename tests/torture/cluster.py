@@ -66,7 +66,7 @@ class Cluster(contextlib.AbstractContextManager):
                      "QUEUE_WORKERS": 3, "WORKER_MEMORY": "128MiB", "WORKER_THREADS": 1, "STARTUP_WAIT": "30s"} | variables
         if settings.SANDBOX:
             variables["SANDBOX"] = settings.SANDBOX
-        self.s3_port, self.variables, self.instances = s3_port or place.swift.port, variables, []
+        self.s3_port, self.variables, self.instances, self.pace_s = s3_port or place.swift.port, variables, [], 0
         for _ in range(count):
             self.add()
 
@@ -79,6 +79,12 @@ class Cluster(contextlib.AbstractContextManager):
     def __exit__(self, *_):
         for instance in self.instances:
             instance.close()
+
+    def pace(self, seconds):
+        """Makes the S3 server that much slower (TcpProxy.slow()), for jobs to be met while they run."""
+        self.pace_s = seconds
+        for instance in self.instances:
+            instance.s3.slow(seconds)
 
     def answering(self):
         return [i for i in self.instances if i.answers]

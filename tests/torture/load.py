@@ -11,6 +11,7 @@ from service import DUCKDB_RUN, ENDLESS, wait_for
 TINY = [f"SELECT {n} AS n, 'ä,\"' AS s" for n in range(4)]
 MULTIPART = [f"SELECT i, repeat('x', {40 + n}) AS pad FROM range(250000) r(i)" for n in range(3)]  # 12 MB, three parts
 LARGE = ["SELECT i, repeat('y', 60) AS pad FROM range(600000) r(i)"]  # 40 MB
+SLOW = ["SELECT i FROM range(4000000) r(i) WHERE md5(i::VARCHAR) LIKE '00%'"]  # a second of a core, and few rows
 # And what each of their records says.
 FAILING = {"SELECT no_such_column": "no_such_column",
            "SELECT CASE WHEN i = 5 THEN error('row five') ELSE '' END FROM range(9) r(i)": "row five",

@@ -21,8 +21,8 @@ def drawn(scenario, number):
     return random.Random(f"{SEED} {scenario} {number}")
 
 
-def rounds(scenario, share=1):
-    """(number, dice) of each round; at least one."""
-    count = max(1, round(ROUNDS * share))
+def rounds(scenario, share=1, least=1):
+    """(number, dice) of each round."""
+    count = max(least, round(ROUNDS * share))
     numbers = range(1, count + 1) if not ONLY else [int(ONLY)]
     return [(n, drawn(scenario, n)) for n in numbers]

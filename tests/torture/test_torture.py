@@ -8,15 +8,16 @@ import time
 import settings
 import trouble
 from cluster import LEASE_S
-from load import FAILING, LARGE, MULTIPART, SIZES, TINY, Listener, draw
+from load import FAILING, LARGE, MULTIPART, SIZES, SLOW, TINY, Listener, draw
 from service import ENDLESS, alive, wait_for
 
 CHAPTER = 50  # rounds; then another database and bucket: a disk is only so large
-BACKLOG = 8   # jobs that wait or run when a round begins
+BACKLOG = 8  # jobs that wait or run when a round begins
+PACE_S = 0.05  # a piece (Cluster.pace()): 5 MB/s on a connection
 
 
-def chapters(scenario, share=1):
-    rounds = settings.rounds(scenario, share)
+def chapters(scenario):
+    rounds = settings.rounds(scenario)
     return [rounds[i:i + CHAPTER] for i in range(0, len(rounds), CHAPTER)]
 
 
@@ -32,12 +33,14 @@ def post_some(scene, dice, kinds=SIZES):
 def test_kill(stage):
     for chapter in chapters("kill"):
         with stage() as scene:
+            scene.cluster.pace(PACE_S)
             for number, dice in chapter:
-                moment = post_some(scene, dice)
+                moment = post_some(scene, dice, [*SIZES, (SLOW, 6)])
                 server = dice.choice(scene.cluster.instances)
-                killed = trouble.kill_worker(scene.cluster, dice) if number % 3 else trouble.kill_server(server, dice)
+                killed = number % 3 and trouble.kill_worker(scene.cluster, dice) or trouble.kill_server(server, dice)
                 scene.happened(number, killed, moment)
                 scene.cluster.wait_queue(BACKLOG)
+            scene.cluster.pace(0)
 
 
 def in_turn(scenario, kinds):
@@ -54,12 +57,14 @@ def test_services(stage):
     commits, struck, rounds = 0, 0, 0
     for chapter in chapters("services"):
         with stage(s3_faults=True) as scene:
+            scene.cluster.pace(PACE_S)
             for number, dice in chapter:
                 scene.script.play(script(number))
                 scene.happened(number, trouble.lose_commit(dice.choice(scene.cluster.instances), *commit(number)), script(number))
                 moment = post_some(scene, dice, [*SIZES, (list(FAILING), 1)])
                 scene.happened(number, fault(number)(scene.cluster, dice), moment)
                 scene.cluster.wait_queue(BACKLOG)
+            scene.cluster.pace(0)
             scene.load.wait()
             scene.script.play(None)
             rounds += len(chapter)
@@ -73,22 +78,16 @@ def test_services(stage):
 def in_flight(scene, dice):
     """(job, the instance that runs it, the other): its upload is slow and has begun."""
     load, instances = scene.load, scene.cluster.instances
-    for instance in instances:
-        instance.s3.slow(0.1)
+    scene.cluster.pace(0.1)
     instance = dice.choice(instances)
     life = instance.life
-    stream, created = load.create(instance, draw(dice, [(MULTIPART, 1), (LARGE, 1)]))
+    stream, created = load.create(instance, dice.choice(MULTIPART))
     job = created.data["id"]
     load.in_background(Listener(load, instance, life, job, created.id).read, stream)
     owner = scene.cluster.owner_of(job)
     wait_for(owner.server.workers, "its worker")
-    time.sleep(dice.uniform(0, 0.8))
+    time.sleep(dice.uniform(0, 0.5))
     return job, owner, next(i for i in instances if i is not owner)
-
-
-def heal(scene):
-    for instance in scene.cluster.instances:
-        instance.s3.heal()
 
 
 def frozen_server(scene, dice, worker_too=False):
@@ -101,9 +100,8 @@ def frozen_server(scene, dice, worker_too=False):
     late.freeze()
     wait_for(lambda: scene.cluster.attempt_of(job) > first or scene.cluster.queued() == 0, "the other takes it up")
     when = dice.choice(["at once", "a little later", "when it is done"])
-    late.s3.heal()
+    scene.cluster.pace(0)
     if when == "when it is done":
-        other.s3.heal()
         scene.cluster.wait_queue(0)
     elif when == "a little later":
         time.sleep(dice.uniform(0, 0.5))
@@ -118,7 +116,7 @@ def frozen_worker(scene, dice):
     job, owner, other = in_flight(scene, dice)
     attempt = scene.cluster.attempt_of(job)
     pids = [p for p in owner.server.workers() if trouble.signalled(p, signal.SIGSTOP)]
-    heal(scene)
+    scene.cluster.pace(0)
     time.sleep(LEASE_S * 1.5)  # nothing is to happen
     for pid in pids:
         trouble.signalled(pid, signal.SIGCONT)
@@ -135,6 +133,7 @@ def frozen_worker_of_the_dead(scene, dice):
     owner.end(signal.SIGKILL)
     wait_for(lambda: not any(alive(p) for p in pids), "a frozen worker dies with its server", 5)
     owner.start()
+    scene.cluster.pace(0)
     scene.cluster.wait_queue(0)
     return "worker frozen, server killed", f"instance {owner.number}"
 
@@ -143,9 +142,8 @@ def test_frozen(stage):
     kind = in_turn("frozen", [frozen_server, frozen_worker, functools.partial(frozen_server, worker_too=True),
                               frozen_worker_of_the_dead])
     with stage() as scene:
-        for number, dice in settings.rounds("frozen", 0.4):
+        for number, dice in settings.rounds("frozen", 0.1, 4):
             scene.happened(number, kind(number)(scene, dice))
-            heal(scene)
             scene.load.wait()
 
 
@@ -157,8 +155,8 @@ def test_away(stage):
     lease_s, away_s = (20, 60) if settings.LONG else (LEASE_S, 3 * LEASE_S)
     with stage(QUEUE_WORKERS=4, JOB_LEASE=f"{lease_s}s") as scene:
         cluster, load = scene.cluster, scene.load
+        cluster.pace(away_s / 50)
         for instance in cluster.instances:
-            instance.s3.slow(away_s / 50)
             for query in [MULTIPART[0], *3 * LARGE]:
                 load.in_background(load.post, instance, query)
         wait_for(lambda: sum(len(i.server.workers()) for i in cluster.instances) == 8, "eight workers")
@@ -171,7 +169,7 @@ def test_away(stage):
         finally:
             cluster.place.postgres.start()
         scene.happened(1, ("Postgres away", f"for {time.monotonic() - gone:.1f} s, lease {lease_s} s"))
-        heal(scene)
+        cluster.pace(0)
         scene.expect = {"attempts": 1, "failures": 0}
     assert scene.counts.jobs == 8
 
@@ -180,12 +178,14 @@ def test_rolling(stage):
     """Each job has a poster, and one who follows it wherever that is possible."""
     with stage(SHUTDOWN_GRACE="300ms") as scene:
         load, instances = scene.load, scene.cluster.instances
-        for number, dice in settings.rounds("rolling", 0.6):
+        scene.cluster.pace(PACE_S)
+        for number, dice in settings.rounds("rolling", 0.2, 6):
             for _ in range(3):
                 load.in_background(load.post, dice.choice(instances), draw(dice), follow=random.Random(dice.random()))
             time.sleep(dice.uniform(0, 0.8))
             scene.happened(number, trouble.end_server(instances[number % 2], dice))
             scene.cluster.wait_queue(BACKLOG)
+        scene.cluster.pace(0)
         scene.expect = {"failures": 0}
 
 
@@ -249,11 +249,9 @@ def test_cancel(stage):
     kind = in_turn("cancel", [functools.partial(cancel_running, query=ENDLESS), functools.partial(cancel_running, query=LARGE[0]),
                               cancel_waiting])
     with stage(QUEUE_WORKERS=1) as scene:
-        for number, dice in settings.rounds("cancel", 0.6):
-            for instance in scene.cluster.instances:
-                instance.s3.slow(0.2)
+        scene.cluster.pace(0.2)
+        for number, dice in settings.rounds("cancel", 0.15, 3):
             scene.happened(number, kind(number)(scene, dice))
-        heal(scene)
         assert scene.place.sql("SELECT count(*) FROM downloads") == [(0,)]
 
 
@@ -314,6 +312,6 @@ class Chaos:
 
 def test_chaos(stage):
     """Three instances, while instances, services, networks and clients come and go."""
-    for number, dice in settings.rounds("chaos", 0.1):
+    for number, dice in settings.rounds("chaos", 0.04):
         with stage(count=3, QUEUE_WORKERS=2, QUEUE_SIZE=40, SHUTDOWN_GRACE="300ms") as scene:
-            Chaos(scene).run(dice, 12)
+            Chaos(scene).run(dice, 8)

@@ -37,7 +37,7 @@ class Script:
 # --- processes ---
 
 def kill_server(instance, dice):
-    away_s = dice.choice([0, dice.uniform(0, 1), dice.uniform(1, 2) * LEASE_S])
+    away_s = dice.choice([0, dice.uniform(0, 1), dice.uniform(0, 1), LEASE_S * 1.5])
     instance.end(signal.SIGKILL)
     time.sleep(away_s)
     instance.start()
@@ -45,12 +45,13 @@ def kill_server(instance, dice):
 
 
 def kill_worker(cluster, dice):
+    """None where none runs any more."""
     place = dice.random()
     workers = [(i.number, pid) for i in cluster.answering() for pid in i.server.workers()]
     if not workers:
-        return "no worker to kill", ""
+        return None
     number, pid = workers[int(place * len(workers))]
-    return "worker killed" if signalled(pid, signal.SIGKILL) else "no worker to kill", f"one of instance {number}"
+    return ("worker killed", f"one of instance {number}") if signalled(pid, signal.SIGKILL) else None
 
 
 def end_server(instance, dice):
@@ -119,7 +120,7 @@ def pause_s3(cluster, dice):
 def _network(cluster, dice, where, what):
     instance = dice.choice(cluster.instances)
     network = getattr(instance, where)
-    for_s = dice.choice([0, dice.uniform(0.1, 2 * LEASE_S)])
+    for_s = dice.choice([0, dice.uniform(0.1, 1.5 * LEASE_S)])
     more = ""
     if what == "slow":
         delay_s, for_s = dice.uniform(0.05, 0.3), max(for_s, 1)
@@ -129,6 +130,7 @@ def _network(cluster, dice, where, what):
         getattr(network, what)()
     time.sleep(for_s)
     network.heal()
+    network.slow(cluster.pace_s if where == "s3" else 0)
     return f"{where} {what}", f"at instance {instance.number} for {for_s:.2f} s{more}"
 
 
