@@ -81,9 +81,15 @@ static const struct variable variables[] = {
     {"POSTGRES_PASSWORD", SECRET, AT(postgres_password), NULL, .meaning = "the user's password"},
     {"POSTGRES_SSLMODE", CHOICE, AT(postgres_sslmode), "default", .choices = sslmodes, .meaning = "TLS to Postgres, in libpq's words; default: PGSSLMODE, else prefer"},
     {"STARTUP_WAIT", DURATION, AT(startup_wait), "30s", 0, 3600 * SECOND, .meaning = "how long Postgres and S3 are waited for at the start"},
-    {"JOB_LEASE", DURATION, AT(job_lease), "15s", SECOND, 600 * SECOND, .meaning = "jobs in Postgres: after so long without a sign of its instance, another may take a running job up"},
+    {"JOB_LEASE", DURATION, AT(job_lease), "20s", SECOND, 600 * SECOND, .meaning = "jobs in Postgres: after so long without a sign of its instance, another may take a running job up"},
+    {"JOB_RENEWAL", DURATION, AT(job_renewal), "5s", 100, 300 * SECOND, .meaning = "how often an instance gives that sign; at most half of JOB_LEASE; default: 5s, or a quarter of a shorter lease"},
     {"QUEUE_WORKERS", NUMBER, AT(queue_workers), "10", 1, 256, .meaning = "jobs that run at once"},
     {"QUEUE_SIZE", NUMBER, AT(queue_size), "1000", 1, 1000000, .meaning = "jobs that may wait"},
+    {"ORG_MAX_QUEUED", NUMBER, AT(org_max_queued), NULL, 1, 1000000, .meaning = "jobs of one organisation that may wait; default: nine tenths of QUEUE_SIZE"},
+    {"ORG_MAX_RUNNING", NUMBER, AT(org_max_running), "0", 0, 1000000, .meaning = "jobs of one organisation that may run at once, on all instances together; 0: no bound"},
+    {"MAX_ATTEMPTS", NUMBER, AT(max_attempts), "3", 1, 100, .meaning = "a job that failed so often, for reasons that may pass, has failed"},
+    {"RETRY_DELAY", DURATION, AT(retry_delay), "2s", 0, 60 * SECOND, .meaning = "wait before the second attempt; four times as long before each further one, a minute at most"},
+    {"MAX_RESCUES", NUMBER, AT(max_rescues), "10", 1, 1000, .meaning = "how often a job whose server was lost while it ran is taken up again"},
     {"DATA_DIR", TEXT, AT(data_dir), "./data", .meaning = "jobs, files and spill of the embedded stores"},
     {"JOB_STORE", CHOICE, AT(job_store), NULL, .choices = job_stores, .meaning = "default: postgres where a POSTGRES_ variable is set, else sqlite"},
     {"OBJECT_STORE", CHOICE, AT(object_store), NULL, .choices = object_stores, .meaning = "default: s3 where an S3_ variable is set (S3_URL_EXPIRY apart), else local"},
@@ -97,6 +103,7 @@ static const struct variable variables[] = {
     {"SPILL_LIMIT", SIZE, AT(spill_limit), "16GiB", MIB, TIB, .meaning = "temporary files of a worker, at most"},
     {"SOURCE_WAIT", DURATION, AT(source_wait), "10s", 0, 3600 * SECOND, .meaning = "how long a source that another process writes is tried again"},
     {"JOB_TIMEOUT", DURATION, AT(job_timeout), "1h", SECOND, 7 * DAY, .meaning = "a job that runs longer is stopped"},
+    {"STALL_TIMEOUT", DURATION, AT(stall_timeout), "5m", SECOND, 7 * DAY, .meaning = "a job without a row or a byte for so long is stopped"},
     {"SHUTDOWN_GRACE", DURATION, AT(shutdown_grace), "30s", 0, 3600 * SECOND, .meaning = "how long running jobs may finish on SIGTERM"},
     {"SANDBOX", CHOICE, AT(sandbox), NULL, .choices = sandboxes, .meaning = "box of the workers; default: required where the kernel can"},
     {"MAX_CONNECTIONS", NUMBER, AT(max_connections), "16384", 1, 1000000, .meaning = "accepting pauses at this many"},
@@ -280,8 +287,8 @@ static void describe(struct buf *b, const struct variable *v)
         buf_append_text(b, "true or false");
         break;
     case DURATION:
-        buf_printf(b, "a duration such as 500ms, 30s, 5m, 24h or 7d, from %" PRIu64 "s to %" PRIu64 "s",
-                   v->min / SECOND, v->max / SECOND);
+        buf_printf(b, "a duration such as 500ms, 30s, 5m, 24h or 7d, from %" PRIu64 "%s to %" PRIu64 "s",
+                   v->min % SECOND ? v->min : v->min / SECOND, v->min % SECOND ? "ms" : "s", v->max / SECOND);
         break;
     case SIZE:
         buf_printf(b, "a size such as 256MB or 2GiB, from %" PRIu64 "MiB to %" PRIu64 "GiB", v->min / MIB,
@@ -383,6 +390,13 @@ static void check_together(struct loader *l)
         require(l, "MOTHERDUCK_TOKEN", "queries are to run on MotherDuck");
     } else
         require(l, "DUCKDB_PATH", "the DuckDB file that queries read");
+
+    /* A renewal that is late or fails once must find the lease still there. */
+    if (!given(l, "JOB_RENEWAL") && c->job_renewal > c->job_lease / 4)
+        c->job_renewal = c->job_lease / 4;
+    if (c->job_renewal > c->job_lease / 2)
+        buf_printf(l->problems, PREFIX "JOB_RENEWAL: %" PRIu64 "ms: allowed: at most half of " PREFIX "JOB_LEASE, which is %" PRIu64 "ms\n",
+                   c->job_renewal, c->job_lease);
 
     size_t length = strlen(c->public_url);
     while (length > 0 && c->public_url[length - 1] == '/')

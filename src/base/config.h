@@ -41,8 +41,14 @@ struct config {
     char *postgres_host, *postgres_db, *postgres_user, *postgres_password;
     uint64_t postgres_port;
     uint64_t postgres_sslmode; /* index of config_sslmode_name() */
-    uint64_t startup_wait, job_lease;
+    uint64_t startup_wait;
+    uint64_t job_lease, job_renewal; /* job_renewal is at most half of job_lease */
     uint64_t queue_workers, queue_size;
+    uint64_t org_max_queued;  /* 0: decided by settings.c */
+    uint64_t org_max_running; /* 0: no bound */
+    uint64_t max_attempts;    /* failures that end a job */
+    uint64_t max_rescues;
+    uint64_t retry_delay;
     char *data_dir;
     uint64_t job_store;    /* enum job_store_kind */
     uint64_t object_store; /* enum object_store_kind */
@@ -56,7 +62,7 @@ struct config {
     char *worker_user;
     uint64_t spill_limit;
     uint64_t source_wait;
-    uint64_t job_timeout;
+    uint64_t job_timeout, stall_timeout;
     uint64_t shutdown_grace;
     uint64_t sandbox; /* enum sandbox_choice; sandbox_is_default tells whether it was chosen */
     bool sandbox_is_default;

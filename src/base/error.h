@@ -21,6 +21,7 @@
     X(ERROR_TOO_LARGE, "too_large", 413, false)                                                              \
     X(ERROR_MEDIA_TYPE, "unsupported_media_type", 415, false)                                                \
     X(ERROR_RANGE, "range_not_satisfiable", 416, false)                                                      \
+    X(ERROR_ORG_QUEUE_FULL, "organisation_queue_full", 429, true) /* of the organisation's own jobs as many wait as may */ \
     X(ERROR_INTERNAL, "internal", 500, true)                                                                 \
     X(ERROR_NOT_IMPLEMENTED, "not_implemented", 501, false)                                                  \
     X(ERROR_QUEUE_FULL, "queue_full", 503, true)                                                             \
@@ -35,6 +36,7 @@
     X(ERROR_STORAGE, "storage_failed", 503, true)     /* the object store refuses, or lost a part */         \
     X(ERROR_WORKER, "worker_lost", 500, true)         /* the worker process died or broke the protocol */    \
     X(ERROR_TIMEOUT, "timeout", 504, false)                                                                  \
+    X(ERROR_STALLED, "stalled", 504, false)           /* no row and no byte for too long: the query computes on */ \
     X(ERROR_CANCELLED, "cancelled", 409, false)                                                              \
     X(ERROR_STALE, "stale_attempt", 409, false)       /* the attempt is no longer the job's current one */
 

@@ -256,7 +256,7 @@ static bool create(struct client *c, enum exit_code *ret_code)
         error_set(&e, ERROR_INTERNAL, "out of memory");
         outcome = body ? ask(c, "/downloads", body, true, &e) : HTTP_IMPOSSIBLE;
         status = http_client_status(c->session->http);
-    } while (outcome == HTTP_ANSWERED && status == 503 && retry_pause(&c->retry));
+    } while (outcome == HTTP_ANSWERED && (status == 503 || status == 429) && retry_pause(&c->retry));
     free(body);
     if (c->ending == OVER) {
         *ret_code = c->code;

@@ -21,7 +21,26 @@ void job_release(struct job *j)
     free(j->format);
     free(j->link);
     free(j->error_message);
+    free(j->last_error);
     *j = (struct job){0};
+}
+
+void job_attempt_list_release(struct job_attempt_list *l)
+{
+    for (size_t i = 0; i < l->count; i++) {
+        free(l->items[i].outcome);
+        free(l->items[i].owner);
+        free(l->items[i].error);
+    }
+    free(l->items);
+    *l = (struct job_attempt_list){0};
+}
+
+const char *job_attempt_error(const struct error *why, char ret[JOB_ATTEMPT_ERROR_MAX + 1])
+{
+    size_t length = utf8_prefix(why->message, strlen(why->message), JOB_ATTEMPT_ERROR_MAX);
+    snprintf(ret, JOB_ATTEMPT_ERROR_MAX + 1, "%.*s", (int)length, why->message);
+    return ret;
 }
 
 const char *job_status_name(enum job_status status)
@@ -145,8 +164,34 @@ static void append_time(struct buf *out, const char *name, int64_t wall_us)
     append_member(out, name, text);
 }
 
+static void append_error(struct buf *out, const char *prefix, const char *message, enum error_code code)
+{
+    char name[32];
+    snprintf(name, sizeof name, "%serror", prefix);
+    append_member(out, name, message);
+    snprintf(name, sizeof name, "%serror_code", prefix);
+    if (code != ERROR_NONE)
+        append_member(out, name, error_code_name(code));
+}
+
+static void append_attempts(struct buf *out, const struct job_attempt_list *l)
+{
+    buf_append_text(out, ",\"attempts\":[");
+    for (size_t i = 0; i < l->count; i++) {
+        const struct job_attempt_record *a = &l->items[i];
+        buf_printf(out, "%s{\"attempt\":%" PRIu32, i > 0 ? "," : "", a->attempt);
+        append_member(out, "state", a->outcome);
+        append_member(out, "instance", a->owner);
+        append_time(out, "started_at", a->started_at);
+        append_time(out, "ended_at", a->ended_at);
+        append_error(out, "", a->error, a->error_code);
+        buf_append_text(out, "}");
+    }
+    buf_append_text(out, "]");
+}
+
 /* Everything behind `sql`. */
-static void append_rest(struct buf *out, const struct job *j)
+static void append_rest(struct buf *out, const struct job *j, const struct job_attempt_list *attempts)
 {
     append_member(out, "dataset_id", j->dataset_id);
     append_member(out, "status", job_status_name(j->status));
@@ -162,7 +207,11 @@ static void append_rest(struct buf *out, const struct job *j)
     if (j->version)
         buf_printf(out, ",\"version\":%" PRId64, j->version);
     if (j->attempt)
-        buf_printf(out, ",\"attempt\":%" PRIu32, j->attempt);
+        buf_printf(out, ",\"attempt\":%" PRIu32 ",\"failures\":%" PRIu32, j->attempt, j->failures);
+    append_error(out, "last_", j->last_error, j->last_error_code);
+    append_time(out, "retry_at", j->retry_at);
+    if (j->queue_position)
+        buf_printf(out, ",\"queue_position\":%" PRIu64, j->queue_position);
     /* Rows and bytes are a fact or a progress in these states only; then 0 is a value too. */
     if (j->status == JOB_PROCESSING || j->status == JOB_COMPLETED || j->status == JOB_EXPIRED)
         buf_printf(out, ",\"rows\":%" PRIu64 ",\"bytes\":%" PRIu64, j->rows, j->bytes);
@@ -172,17 +221,19 @@ static void append_rest(struct buf *out, const struct job *j)
         append_member(out, "error_code", error_code_name(j->error_code));
     if (j->status == JOB_PROCESSING && j->percent >= 0)
         buf_printf(out, ",\"percent\":%.1f", j->percent);
+    if (attempts)
+        append_attempts(out, attempts);
     buf_append(out, "}", 1);
 }
 
-void job_append_json(struct buf *out, const struct job *j, size_t max_line)
+static void append_json(struct buf *out, const struct job *j, const struct job_attempt_list *attempts, size_t max_line)
 {
     static const char mark[] = ",\"sql_truncated\":true";
     _cleanup_buf_ struct buf head, rest;
     buf_init(&head, 256); /* an id */
     buf_printf(&head, "{\"id\":\"%s\",\"sql\":", j->id);
     buf_init(&rest, out->max);
-    append_rest(&rest, j);
+    append_rest(&rest, j, attempts);
     if (!buf_ok(&head) || !buf_ok(&rest)) {
         out->failed = true;
         return;
@@ -198,4 +249,14 @@ void job_append_json(struct buf *out, const struct job *j, size_t max_line)
     if (keep < length || j->sql_cut)
         buf_append_text(out, mark);
     buf_append(out, rest.data, rest.len);
+}
+
+void job_append_json(struct buf *out, const struct job *j, size_t max_line)
+{
+    append_json(out, j, NULL, max_line);
+}
+
+void job_append_json_with_attempts(struct buf *out, const struct job *j, const struct job_attempt_list *attempts)
+{
+    append_json(out, j, attempts, 0);
 }

@@ -28,13 +28,43 @@ struct job {
 
     int64_t version;              /* of the record: raised by every change of state; an event's id */
     uint32_t attempt;             /* of the latest claim; 0: never claimed */
+    uint32_t failures;            /* attempts that failed; one that a shutdown or a lost instance ended is none */
+    uint32_t rescues;             /* attempts that were lost with the instance that ran them */
+    char *last_error;             /* of the latest attempt that was to be tried again; NULL: none */
+    enum error_code last_error_code;
     uint64_t rows, bytes;         /* of the result; progress while it runs */
     double percent;               /* of the running job; negative: not known */
     char sha256[SHA256_HEX_SIZE]; /* of the file; "" until it is complete */
     bool sql_cut;                 /* `sql` is only its beginning (of a list: JOB_LIST_SQL_MAX) */
+
+    /* Of a job that waits, where the store was asked for them (create, get); else 0. */
+    int64_t retry_at;        /* not taken before then: it failed, and is to be tried again */
+    uint64_t queue_position; /* 1: next, as things stand; never more than JOB_POSITION_MAX */
 };
 
+/* A position is counted up to here: the last number stands for all behind it, too. */
+#define JOB_POSITION_MAX 10000
+
 void job_release(struct job *j); /* the texts; the record is empty then */
+
+/* How an attempt went, or goes. */
+struct job_attempt_record {
+    uint32_t attempt;
+    char *outcome; /* "running", "published", "failed", "handed_over" (by a shutdown), "lost" (with its instance) */
+    char *owner;   /* the instance's random id; NULL: of a version that did not keep it */
+    int64_t started_at, ended_at; /* 0: not known, not yet */
+    char *error;                  /* NULL: none */
+    enum error_code error_code;
+};
+
+/* Bytes of an attempt's error as it is kept, and of last_error: the record's own error_message has all. */
+#define JOB_ATTEMPT_ERROR_MAX 512
+const char *job_attempt_error(const struct error *why, char ret[JOB_ATTEMPT_ERROR_MAX + 1]); /* returns `ret` */
+struct job_attempt_list {
+    struct job_attempt_record *items; /* in their order */
+    size_t count;
+};
+void job_attempt_list_release(struct job_attempt_list *l);
 
 const char *job_status_name(enum job_status status);
 MUST_CHECK bool job_status_parse(const char *name, enum job_status *ret);
@@ -55,5 +85,8 @@ char *job_object_key(const struct job *j, uint32_t attempt);
  * longer, `sql` is cut to fit (at a whole character); where it is cut "sql_truncated":true says so. Nothing
  * else is cut: a limit on the other texts is the business of whoever takes them from outside. */
 void job_append_json(struct buf *out, const struct job *j, size_t max_line);
+
+/* The same, whole, with the attempts. */
+void job_append_json_with_attempts(struct buf *out, const struct job *j, const struct job_attempt_list *attempts);
 
 #endif

@@ -99,6 +99,27 @@ static const struct {
       "  created_at timestamptz NOT NULL"
       ")",
       "CREATE INDEX downloads_seen_of_user ON downloads_seen (org_id, user_id, created_at, id)"}},
+    {"retries, bounds of organisations, history of attempts",
+     {"ALTER TABLE downloads_jobs ADD COLUMN failures integer NOT NULL DEFAULT 0,"
+      "  ADD COLUMN rescues integer NOT NULL DEFAULT 0, ADD COLUMN last_error text, ADD COLUMN last_error_code text",
+
+      /* Three kinds wait: ready, due at `retry_at`, held. An index each, small, and in the order of what takes
+       * from it, which begins where it left off (struct frontier in store_postgres.c). */
+      "ALTER TABLE downloads_queue ADD COLUMN retry_at timestamptz, ADD COLUMN held boolean NOT NULL DEFAULT false",
+      "CREATE INDEX downloads_queue_ready ON downloads_queue (tag, seq)"
+      "  WHERE owner IS NULL AND NOT held AND retry_at IS NULL",
+      "CREATE INDEX downloads_queue_due ON downloads_queue (retry_at)"
+      "  WHERE owner IS NULL AND NOT held AND retry_at IS NOT NULL",
+      "CREATE INDEX downloads_queue_held ON downloads_queue (seq) WHERE held",
+      "CREATE INDEX downloads_queue_orgs ON downloads_queue (org_id, held, tag, seq)",
+      "DROP INDEX downloads_queue_waiting",
+      "DROP INDEX downloads_queue_running",
+      "DROP INDEX downloads_queue_owners",
+      "DROP INDEX downloads_queue_of_org",
+
+      "ALTER TABLE downloads_attempts ADD COLUMN outcome text, ADD COLUMN owner text,"
+      "  ADD COLUMN started_at timestamptz, ADD COLUMN ended_at timestamptz,"
+      "  ADD COLUMN error text, ADD COLUMN error_code text"}},
 };
 
 /* What is there. */

@@ -78,6 +78,27 @@ static const char *const sqlite_schema[] = {
     "ALTER TABLE downloads_attempts ADD COLUMN due_at INTEGER NOT NULL DEFAULT 0;"
     "DROP INDEX downloads_attempts_over;"
     "CREATE INDEX downloads_attempts_over ON downloads_attempts (due_at) WHERE state = 'over';",
+
+    /* Retries: a job that failed waits until `retry_at`. `held`: its organisation runs as many as it may. */
+    "ALTER TABLE downloads_jobs ADD COLUMN failures INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE downloads_jobs ADD COLUMN rescues INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE downloads_jobs ADD COLUMN last_error TEXT;"
+    "ALTER TABLE downloads_jobs ADD COLUMN last_error_code TEXT;"
+    "ALTER TABLE downloads_queue ADD COLUMN retry_at INTEGER;"
+    "ALTER TABLE downloads_queue ADD COLUMN held INTEGER NOT NULL DEFAULT 0;"
+    "DROP INDEX downloads_queue_waiting;"
+    "DROP INDEX downloads_queue_of_org;"
+    "CREATE INDEX downloads_queue_ready ON downloads_queue (tag) WHERE owner IS NULL AND held = 0;"
+    "CREATE INDEX downloads_queue_later ON downloads_queue (retry_at) WHERE owner IS NULL AND retry_at IS NOT NULL;"
+    "CREATE INDEX downloads_queue_of_org ON downloads_queue (org_id, held, tag);"
+
+    /* The history of a job's attempts. */
+    "ALTER TABLE downloads_attempts ADD COLUMN outcome TEXT;"
+    "ALTER TABLE downloads_attempts ADD COLUMN owner TEXT;"
+    "ALTER TABLE downloads_attempts ADD COLUMN started_at INTEGER;"
+    "ALTER TABLE downloads_attempts ADD COLUMN ended_at INTEGER;"
+    "ALTER TABLE downloads_attempts ADD COLUMN error TEXT;"
+    "ALTER TABLE downloads_attempts ADD COLUMN error_code TEXT;",
 };
 
 #endif

@@ -10,6 +10,10 @@
  * `downloads_queue` (one row while it waits or runs; only what is in it ever runs), `downloads_attempts` (one
  * row an attempt; outlives the record).
  *
+ * What waits is of three kinds: ready; not yet due (it failed, and is to be tried again after a delay); and held (its organisation
+ * runs as many as it may). The end of one of an organisation's jobs lets its first held one go. How the promises of the queue are
+ * kept: docs/queue.md.
+ *
  * An attempt is fenced: publish, fail, requeue and note_upload change a job only while `attempt` is its current
  * one, the job is `processing` and the queue row is the owner's; otherwise ERROR_STALE. An end that was
  * committed although the answer was lost may be told again: publish, fail and requeue are well then, too.
@@ -31,6 +35,13 @@ struct job_list {
     size_t count;
 };
 void job_list_release(struct job_list *l);
+
+/* How much may wait and run. Each instance should be given the same. */
+struct job_bounds {
+    uint64_t queue_size;      /* jobs that wait, of all organisations */
+    uint64_t org_max_queued;  /* that wait, of one */
+    uint64_t org_max_running; /* that run at once, of one, at all instances together; 0: no bound */
+};
 
 struct job_request {
     const char *user_id, *org_id, *dataset_id, *sql, *format;
@@ -86,7 +97,6 @@ struct job_watch {
 };
 struct job_poll {
     const char *owner;
-    bool renew; /* the leases of the owner's jobs, too; also one that is over, while nobody took the job */
     const struct job_watch *watched; /* jobs that are followed here and run elsewhere */
     size_t watched_count;
 };
@@ -106,6 +116,7 @@ void job_poll_result_release(struct job_poll_result *r);
 
 struct job_store {
     const struct job_store_api *api; /* a backend's own struct begins with this one */
+    struct job_bounds bounds;        /* set by the opener; org_max_running before settle() */
 };
 
 struct job_store_api {
@@ -123,15 +134,18 @@ struct job_store_api {
     bool (*commit)(struct job_store *s, struct error *e);
     void (*rollback)(struct job_store *s);
 
-    /* Stores a new pending job and its place in the queue; ERROR_QUEUE_FULL where `queue_size` wait already.
-     */
-    bool (*create)(struct job_store *s, const struct job_request *r, uint64_t queue_size, struct job *ret,
-                   struct error *e);
+    /* At the start, after the bounds are set: holds and lets go what waits, as org_max_running says. */
+    bool (*settle)(struct job_store *s, struct error *e);
 
-    /* Takes up to `limit` waiting jobs, fairest first: they are `processing` and the owner's then, with the
-     * next attempt number, a new version, and an attempt row with the object key. */
+    /* Stores a new pending job and its place in the queue; ERROR_QUEUE_FULL, ERROR_ORG_QUEUE_FULL where as many
+     * wait already as may. */
+    bool (*create)(struct job_store *s, const struct job_request *r, struct job *ret, struct error *e);
+
+    /* Takes up to `limit` of those that are ready or due, fairest first: they are `processing` and the owner's then,
+     * with the next attempt number, a new version, and an attempt row with the object key. `*ret_next_ms`: when the
+     * next one is due that waits for its delay; -1: there is none, or poll() tells. */
     bool (*claim)(struct job_store *s, const char *owner, size_t limit, struct job_list *ret,
-                  struct error *e);
+                  int64_t *ret_next_ms, struct error *e);
 
     /* Before the first byte of a multipart upload is sent: so that it can be found and aborted whatever happens
      * to this process. Fenced. */
@@ -140,17 +154,20 @@ struct job_store_api {
     /* Writes rows, bytes and percent of running attempts; not a new version. Stale ones are passed over. */
     bool (*progress)(struct job_store *s, const struct job_progress *items, size_t count, struct error *e);
 
-    /* The end of an attempt. `ret` is the record as it is then. A job that is put back keeps its place: it
-     * was first. */
+    /* The end of an attempt. `ret` is the record as it is then. fail() is final. requeue() with a reason counts a
+     * failure, and the job is not claimed before `delay_ms` is over; without one (a shutdown) it counts none.
+     * A job that is put back keeps its place: it was first. */
     bool (*publish)(struct job_store *s, const struct job_attempt *a, const struct job_result *r,
                     struct job *ret, struct error *e);
     bool (*fail)(struct job_store *s, const struct job_attempt *a, const struct error *why, struct job *ret,
                  struct error *e);
-    bool (*requeue)(struct job_store *s, const struct job_attempt *a, struct job *ret,
-                    struct error *e); /* not a failure */
+    bool (*requeue)(struct job_store *s, const struct job_attempt *a, const struct error *why, uint64_t delay_ms,
+                    struct job *ret, struct error *e);
 
-    /* Of one organisation; ERROR_NOT_FOUND. The list is of one user too, newest first. */
+    /* Of one organisation; ERROR_NOT_FOUND. The list is of one user too, newest first. attempts() is of a job that
+     * get() found. */
     bool (*get)(struct job_store *s, const char *org_id, const char *id, struct job *ret, struct error *e);
+    bool (*attempts)(struct job_store *s, const char *id, struct job_attempt_list *ret, struct error *e);
     bool (*list)(struct job_store *s, const char *org_id, const char *user_id, size_t limit, size_t offset,
                  struct job_list *ret, struct error *e);
 
@@ -163,20 +180,23 @@ struct job_store_api {
 
     /* Up to `limit` attempts that are over, unpublished and due to be cleared away; with `published_too` also
      * published ones whose link is over, their record deleted or not. cleaned() takes such an attempt off the
-     * list: an unpublished one at first for JOB_CLEAR_AGAIN_US, then for good; a published one for good.
+     * list: an unpublished one at first for JOB_CLEAR_AGAIN_US, then for good; a published one for good. Its row stays
+     * as history while the record is there.
      * not_cleaned() takes it off the list for JOB_CLEAR_RETRY_US. */
     bool (*leftovers)(struct job_store *s, size_t limit, bool published_too, struct job_leftover_list *ret,
                       struct error *e);
     bool (*cleaned)(struct job_store *s, const char *id, uint32_t attempt, struct error *e);
     bool (*not_cleaned)(struct job_store *s, const char *id, uint32_t attempt, struct error *e);
 
-    /* The two below: NULL where the backend has no need of it. */
+    /* The three below: NULL where the backend has no need of it. */
 
     /* SQLite (one server a directory), at start: what ran when the last server ended waits again, in its place,
-     * its attempt over. Postgres: claim() also takes jobs whose lease is over, in the same way. */
+     * its attempt lost. Postgres: claim() also takes jobs whose lease is over, in the same way. */
     bool (*recover)(struct job_store *s, size_t *ret_count, struct error *e);
 
-    /* Postgres, where other instances work on the same store: leases, and what others did. */
+    /* Postgres, where other instances work on the same store. renew(): the leases of the owner's jobs; also one that
+     * is over, while nobody took the job. poll(): what others did; it only reads, outside of any transaction. */
+    bool (*renew)(struct job_store *s, const char *owner, struct error *e);
     bool (*poll)(struct job_store *s, const struct job_poll *p, struct job_poll_result *ret, struct error *e);
 };
 

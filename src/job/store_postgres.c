@@ -29,9 +29,24 @@ PG_STATEMENTS(STATEMENT_TEXT)
 /* Where lists go by downloads_seen, others' new records are looked for at most so often. */
 #define SEE_EVERY_MS 60000
 
+/* An index of the queue keeps the entries of rows that are long gone while anybody's old transaction could
+ * still see them: 50,000 claims later each look for the first row would walk over 50,000 of them. So a look
+ * begins at the frontier, the first row that there was at the last look behind the lock. No row comes before it:
+ * a new job's tag is at least that of the first that is ready, or, where none is, the time (FAIR_NOW); one that is
+ * put back is due now at the earliest; and a lease ends later than now. The clock may be set back: so now and then
+ * a look begins at zero. */
+struct frontier {
+    int64_t tag, seq;       /* ready */
+    int64_t due_at;         /* not yet due */
+    int64_t lease_until;    /* running */
+    int64_t from_zero_at;   /* monotonic: of the last look that began there */
+};
+#define FROM_ZERO_EVERY_MS 60000
+
 struct postgres_store {
     struct job_store store;
     struct pg_db *db;
+    struct frontier frontier, frontier_at_begin; /* back to which an undone transaction takes it */
     uint64_t lease_ms;
     bool indexed;    /* lists go by an index of `downloads`, else by downloads_seen */
     int64_t seen_at; /* monotonic */
@@ -71,7 +86,7 @@ static int64_t execute(struct pg_db *db, const char *sql, const struct pg_value 
 #define EXECUTE(db, statement, e, ...) execute(db, statement, VALUES(__VA_ARGS__), e)
 
 #define JOB_ATTEMPT 15
-#define JOB_COLUMN_COUNT 21
+#define JOB_COLUMN_COUNT 25
 
 /* JOB_COLUMNS, the first of them at `at`. What is NULL reads as 0. */
 static bool read_job(struct pg_row *r, int at, struct job *ret, struct error *e)
@@ -100,6 +115,11 @@ static bool read_job(struct pg_row *r, int at, struct job *ret, struct error *e)
     _cleanup_free_ char *sha256 = pg_row_text(r, at + 19);
     snprintf(j.sha256, sizeof j.sha256, "%s", sha256 ? sha256 : "");
     j.sql_cut = pg_row_bool(r, at + 20);
+    j.failures = (uint32_t)pg_row_integer(r, at + 21);
+    j.rescues = (uint32_t)pg_row_integer(r, at + 22);
+    j.last_error = pg_row_text(r, at + 23);
+    _cleanup_free_ char *last_error_code = pg_row_text(r, at + 24);
+    j.last_error_code = last_error_code ? job_error_code_parse(last_error_code) : ERROR_NONE;
     if (!pg_row_ok(r, e))
         return false;
     if (!j.user_id || !j.org_id || !j.dataset_id || !j.sql || !j.format || !status)
@@ -166,6 +186,7 @@ static bool ended(struct pg_db *db, const struct pg_rows *rows, const struct job
 
 static bool postgres_begin(struct job_store *store, struct error *e)
 {
+    of(store)->frontier_at_begin = of(store)->frontier;
     return pg_db_begin(db_of(store), WRITE_LOCK, 0, e);
 }
 
@@ -181,6 +202,7 @@ static bool postgres_release(struct job_store *store, struct error *e)
 
 static void postgres_rollback(struct job_store *store)
 {
+    of(store)->frontier = of(store)->frontier_at_begin;
     pg_db_rollback(db_of(store));
 }
 
@@ -202,10 +224,36 @@ static bool copy(const char *text, char **ret)
     return (*ret = strdup(text));
 }
 
-static bool postgres_create(struct job_store *store, const struct job_request *r, uint64_t queue_size,
-                            struct job *ret, struct error *e)
+static bool postgres_settle(struct job_store *store, struct error *e)
+{
+    return EXECUTE(db_of(store), SETTLE, e, INTEGER(store->bounds.org_max_running)) >= 0;
+}
+
+static struct pg_value bound(uint64_t n)
+{
+    return INTEGER(n < INT64_MAX ? n : INT64_MAX);
+}
+
+/* What CREATE says: the time, whether all wait that may (else all of the organisation), the place. */
+static bool read_created(const struct pg_rows *rows, struct job *j, struct error *e)
+{
+    struct pg_row r = {.rows = rows};
+    j->created_at = j->updated_at = pg_row_time(&r, 0);
+    bool full = pg_row_bool(&r, 1);
+    j->queue_position = (uint64_t)pg_row_integer(&r, 2);
+    if (!pg_row_ok(&r, e))
+        return false;
+    if (j->created_at)
+        return true;
+    return full ? error_set(e, ERROR_QUEUE_FULL, "the queue is full")
+                : error_set(e, ERROR_ORG_QUEUE_FULL, "the organisation has as many downloads waiting as it may");
+}
+
+static bool postgres_create(struct job_store *store, const struct job_request *r, struct job *ret, struct error *e)
 {
     _cleanup_(job_release) struct job j = {.status = JOB_PENDING, .version = 1, .percent = -1};
+    const struct job_bounds *b = &store->bounds;
+    const struct frontier *f = &of(store)->frontier;
     if (!uuid_random(j.id, e))
         return false;
     if (!copy(r->user_id, &j.user_id) || !copy(r->org_id, &j.org_id) || !copy(r->dataset_id, &j.dataset_id) ||
@@ -213,15 +261,10 @@ static bool postgres_create(struct job_store *store, const struct job_request *r
         return out_of_memory(e);
     _cleanup_pg_rows_ struct pg_rows *rows =
         QUERY(db_of(store), CREATE, e, TEXT(j.id), TEXT(j.user_id), TEXT(j.org_id), TEXT(j.dataset_id),
-              TEXT(j.sql), TEXT(j.format), INTEGER(queue_size < INT64_MAX ? queue_size : INT64_MAX),
-              BOOL(!of(store)->indexed));
-    if (!rows)
-        return false;
-    if (pg_rows_count(rows) == 0)
-        return error_set(e, ERROR_QUEUE_FULL, "the queue is full");
-    struct pg_row row = {.rows = rows};
-    j.created_at = j.updated_at = pg_row_time(&row, 0);
-    if (!pg_row_ok(&row, e))
+              TEXT(j.sql), TEXT(j.format), bound(b->queue_size), BOOL(!of(store)->indexed),
+              bound(b->org_max_queued), bound(b->org_max_running), INTEGER(f->tag), INTEGER(f->seq),
+              INTEGER(f->due_at));
+    if (!rows || !read_created(rows, &j, e))
         return false;
     *ret = j;
     j = (struct job){0};
@@ -234,13 +277,37 @@ static bool may_rescue(const struct postgres_store *s)
     return pg_db_up_ms(s->db) >= (int64_t)s->lease_ms;
 }
 
+/* The first that was ready when the claim began. */
+static bool advance(struct frontier *f, const struct pg_rows *rows, struct error *e)
+{
+    for (size_t i = 0; i < pg_rows_count(rows); i++) {
+        struct pg_row r = {.rows = rows, .row = (int)i};
+        bool ready = pg_row_bool(&r, JOB_COLUMN_COUNT);
+        int64_t tag = pg_row_integer(&r, JOB_COLUMN_COUNT + 1), seq = pg_row_integer(&r, JOB_COLUMN_COUNT + 2);
+        if (!pg_row_ok(&r, e))
+            return false;
+        if (ready) {
+            f->tag = tag;
+            f->seq = seq;
+            break;
+        }
+    }
+    return true;
+}
+
 static bool postgres_claim(struct job_store *store, const char *owner, size_t limit, struct job_list *ret,
-                           struct error *e)
+                           int64_t *ret_next_ms, struct error *e)
 {
     struct postgres_store *s = of(store);
-    _cleanup_pg_rows_ struct pg_rows *rows = QUERY(s->db, CLAIM, e, TEXT(owner), INTEGER(limit),
-                                                   INTEGER(s->lease_ms), BOOL(may_rescue(s)));
-    return rows && read_jobs(rows, ret, e);
+    struct frontier *f = &s->frontier;
+    _cleanup_pg_rows_ struct pg_rows *rows =
+        QUERY(s->db, CLAIM, e, TEXT(owner), INTEGER(limit), INTEGER(s->lease_ms), BOOL(may_rescue(s)),
+              INTEGER(f->tag), INTEGER(f->seq), INTEGER(f->due_at), INTEGER(f->lease_until),
+              INTEGER(store->bounds.org_max_running));
+    if (!rows || !advance(f, rows, e) || !read_jobs(rows, ret, e))
+        return false;
+    *ret_next_ms = -1;
+    return true;
 }
 
 static bool postgres_note_upload(struct job_store *store, const struct job_attempt *a, const char *upload_id,
@@ -320,7 +387,8 @@ static bool postgres_publish(struct job_store *store, const struct job_attempt *
     _cleanup_pg_rows_ struct pg_rows *rows =
         QUERY(db_of(store), PUBLISH, e, TEXT(a->id), INTEGER(a->attempt), TEXT(a->owner),
               time_value(r->expires_at, link_ends), TEXT(r->link), INTEGER(r->rows), INTEGER(r->bytes),
-              TEXT(r->sha256), TEXT(r->object_key));
+              TEXT(r->sha256), TEXT(r->object_key), INTEGER(store->bounds.org_max_running),
+              INTEGER(of(store)->frontier.tag), INTEGER(of(store)->frontier.seq));
     return ended(db_of(store), rows, a, JOB_COMPLETED, ret, e);
 }
 
@@ -334,37 +402,60 @@ static void to_ascii(char *text)
     *to = '\0';
 }
 
-static struct pg_rows *fail_with(struct pg_db *db, const struct job_attempt *a, const struct error *why,
-                                 struct error *e)
+/* Ends of an attempt that carry a message; `delay_ms` is requeue's alone. */
+typedef struct pg_rows *end_with(struct job_store *store, const struct job_attempt *a, const struct error *why,
+                                 uint64_t delay_ms, struct error *e);
+
+static struct pg_rows *fail_with(struct job_store *store, const struct job_attempt *a, const struct error *why,
+                                 uint64_t delay_ms, struct error *e)
 {
-    return QUERY(db, FAIL, e, TEXT(a->id), INTEGER(a->attempt), TEXT(a->owner), TEXT(why->message),
-                 TEXT(error_code_name(why->code)));
+    char text[JOB_ATTEMPT_ERROR_MAX + 1];
+    (void)delay_ms;
+    return QUERY(db_of(store), FAIL, e, TEXT(a->id), INTEGER(a->attempt), TEXT(a->owner), TEXT(why->message),
+                 TEXT(error_code_name(why->code)), TEXT(job_attempt_error(why, text)),
+                 INTEGER(store->bounds.org_max_running), INTEGER(of(store)->frontier.tag),
+                 INTEGER(of(store)->frontier.seq));
+}
+
+static struct pg_rows *requeue_with(struct job_store *store, const struct job_attempt *a, const struct error *why,
+                                    uint64_t delay_ms, struct error *e)
+{
+    char text[JOB_ATTEMPT_ERROR_MAX + 1];
+    return QUERY(db_of(store), REQUEUE, e, TEXT(a->id), INTEGER(a->attempt), TEXT(a->owner),
+                 UNLESS(!why, TEXT(job_attempt_error(why, text))), UNLESS(!why, TEXT(error_code_name(why->code))),
+                 INTEGER(delay_ms));
 }
 
 /* An error may repeat what the query read: a message that the database cannot hold is stored as far as it can,
  * since a job whose end is refused would run for ever. */
-static bool postgres_fail(struct job_store *store, const struct job_attempt *a, const struct error *why,
-                          struct job *ret, struct error *e)
+static bool end_attempt(struct job_store *store, end_with *query, const struct job_attempt *a,
+                        const struct error *why, uint64_t delay_ms, enum job_status to, struct job *ret,
+                        struct error *e)
 {
     struct pg_db *db = db_of(store);
-    struct error plain = *why, refusal;
-    _cleanup_pg_rows_ struct pg_rows *rows = fail_with(db, a, why, &refusal);
-    if (!rows && refusal.code == ERROR_INVALID) {
+    struct error plain, refusal;
+    _cleanup_pg_rows_ struct pg_rows *rows = query(store, a, why, delay_ms, &refusal);
+    if (!rows && why && refusal.code == ERROR_INVALID) {
+        plain = *why;
         to_ascii(plain.message);
         if (!pg_db_queue(db, "ROLLBACK TO SAVEPOINT call", e))
             return false;
-        rows = fail_with(db, a, &plain, e);
+        rows = query(store, a, &plain, delay_ms, e);
     } else if (!rows)
         *e = refusal;
-    return ended(db, rows, a, JOB_FAILED, ret, e);
+    return ended(db, rows, a, to, ret, e);
 }
 
-static bool postgres_requeue(struct job_store *store, const struct job_attempt *a, struct job *ret,
-                             struct error *e)
+static bool postgres_fail(struct job_store *store, const struct job_attempt *a, const struct error *why,
+                          struct job *ret, struct error *e)
 {
-    _cleanup_pg_rows_ struct pg_rows *rows =
-        QUERY(db_of(store), REQUEUE, e, TEXT(a->id), INTEGER(a->attempt), TEXT(a->owner));
-    return ended(db_of(store), rows, a, JOB_PENDING, ret, e);
+    return end_attempt(store, fail_with, a, why, 0, JOB_FAILED, ret, e);
+}
+
+static bool postgres_requeue(struct job_store *store, const struct job_attempt *a, const struct error *why,
+                             uint64_t delay_ms, struct job *ret, struct error *e)
+{
+    return end_attempt(store, requeue_with, a, why, delay_ms, JOB_PENDING, ret, e);
 }
 
 static bool postgres_get(struct job_store *store, const char *org_id, const char *id, struct job *ret,
@@ -378,8 +469,49 @@ static bool postgres_get(struct job_store *store, const char *org_id, const char
         return false;
     if (pg_rows_count(rows) == 0)
         return error_set(e, ERROR_NOT_FOUND, "download not found");
+    _cleanup_(job_release) struct job j = {0};
     struct pg_row r = {.rows = rows};
-    return read_job(&r, 0, ret, e);
+    if (!read_job(&r, 0, &j, e))
+        return false;
+    j.retry_at = pg_row_time(&r, JOB_COLUMN_COUNT);
+    j.queue_position = (uint64_t)pg_row_integer(&r, JOB_COLUMN_COUNT + 1);
+    if (!pg_row_ok(&r, e))
+        return false;
+    *ret = j;
+    j = (struct job){0};
+    return true;
+}
+
+static bool read_attempt(struct pg_row *r, struct job_attempt_record *ret, struct error *e)
+{
+    ret->attempt = (uint32_t)pg_row_integer(r, 0);
+    ret->outcome = pg_row_text(r, 1);
+    ret->owner = pg_row_text(r, 2);
+    ret->started_at = pg_row_time(r, 3);
+    ret->ended_at = pg_row_time(r, 4);
+    ret->error = pg_row_text(r, 5);
+    _cleanup_free_ char *code = pg_row_text(r, 6);
+    ret->error_code = code ? job_error_code_parse(code) : ERROR_NONE;
+    return pg_row_ok(r, e);
+}
+
+static bool postgres_attempts(struct job_store *store, const char *id, struct job_attempt_list *ret, struct error *e)
+{
+    _cleanup_(job_attempt_list_release) struct job_attempt_list list = {0};
+    _cleanup_pg_rows_ struct pg_rows *rows = QUERY(db_of(store), ATTEMPTS, e, TEXT(id));
+    if (!rows)
+        return false;
+    size_t count = pg_rows_count(rows);
+    if (count > 0 && !(list.items = calloc(count, sizeof *list.items)))
+        return out_of_memory(e);
+    while (list.count < count) {
+        struct pg_row r = {.rows = rows, .row = (int)list.count};
+        if (!read_attempt(&r, &list.items[list.count++], e)) /* counted first: its texts are released, too */
+            return false;
+    }
+    *ret = list;
+    list = (struct job_attempt_list){0};
+    return true;
 }
 
 /* Read-only is no place for it: a transaction that writes, of its own where none is open. */
@@ -412,7 +544,11 @@ static bool postgres_remove(struct job_store *store, const char *org_id, const c
                             struct error *e)
 {
     char uuid[UUID_SIZE];
-    int64_t rows = uuid_parse(id, uuid) ? EXECUTE(db_of(store), REMOVE, e, TEXT(uuid), TEXT(org_id)) : 0;
+    int64_t rows = !uuid_parse(id, uuid)
+                       ? 0
+                       : EXECUTE(db_of(store), REMOVE, e, TEXT(uuid), TEXT(org_id),
+                                 INTEGER(store->bounds.org_max_running), INTEGER(of(store)->frontier.tag),
+                                 INTEGER(of(store)->frontier.seq));
     if (rows < 0)
         return false;
     *ret_found = rows > 0;
@@ -520,14 +656,38 @@ static bool postgres_poll(struct job_store *store, const struct job_poll *p, str
         array_add_integer(&row_counts, (int64_t)w->rows);
         array_add_integer(&bytes, (int64_t)w->bytes);
     }
-    const struct pg_value values[] = {TEXT(p->owner),       UNLESS(!p->renew, INTEGER(s->lease_ms)),
-                                      array_end(&ids),      array_end(&versions),
-                                      array_end(&row_counts), array_end(&bytes),
-                                      BOOL(may_rescue(s))};
+    const struct frontier *f = &s->frontier;
+    const struct pg_value values[] = {TEXT(p->owner),        array_end(&ids),       array_end(&versions),
+                                      array_end(&row_counts), array_end(&bytes),     BOOL(may_rescue(s)),
+                                      INTEGER(f->tag),        INTEGER(f->seq),       INTEGER(f->due_at),
+                                      INTEGER(f->lease_until)};
     if (!buf_ok(&ids) || !buf_ok(&versions) || !buf_ok(&row_counts) || !buf_ok(&bytes))
         return out_of_memory(e);
     _cleanup_pg_rows_ struct pg_rows *rows = pg_db_query(s->db, POLL, values, ARRAY_SIZE(values), e);
     return rows && read_poll(rows, ret, e);
+}
+
+static bool postgres_renew(struct job_store *store, const char *owner, struct error *e)
+{
+    struct postgres_store *s = of(store);
+    struct frontier f = s->frontier;
+    int64_t now = clock_monotonic_ms();
+    if (now - f.from_zero_at >= FROM_ZERO_EVERY_MS)
+        f = (struct frontier){.from_zero_at = now};
+    _cleanup_pg_rows_ struct pg_rows *rows =
+        QUERY(s->db, RENEW, e, TEXT(owner), INTEGER(s->lease_ms), INTEGER(f.tag), INTEGER(f.seq),
+              INTEGER(f.due_at), INTEGER(f.lease_until));
+    if (!rows)
+        return false;
+    struct pg_row r = {.rows = rows};
+    f.tag = pg_row_integer(&r, 0);
+    f.seq = pg_row_integer(&r, 1);
+    f.due_at = pg_row_time(&r, 2);
+    f.lease_until = pg_row_time(&r, 3);
+    if (!pg_row_ok(&r, e))
+        return false;
+    s->frontier = f;
+    return true;
 }
 
 static void postgres_close(struct job_store *store)
@@ -546,6 +706,7 @@ static const struct job_store_api postgres_api = {
     .rollback_to = postgres_rollback_to,
     .commit = postgres_commit,
     .rollback = postgres_rollback,
+    .settle = postgres_settle,
     .create = postgres_create,
     .claim = postgres_claim,
     .note_upload = postgres_note_upload,
@@ -554,12 +715,14 @@ static const struct job_store_api postgres_api = {
     .fail = postgres_fail,
     .requeue = postgres_requeue,
     .get = postgres_get,
+    .attempts = postgres_attempts,
     .list = postgres_list,
     .remove = postgres_remove,
     .expire = postgres_expire,
     .leftovers = postgres_leftovers,
     .cleaned = postgres_cleaned,
     .not_cleaned = postgres_not_cleaned,
+    .renew = postgres_renew,
     .poll = postgres_poll,
 };
 

@@ -42,6 +42,8 @@ static bool out_of_memory(struct error *e)
     return error_set(e, ERROR_INTERNAL, "out of memory");
 }
 
+#define FOR_EVER INT64_MAX /* what was cleared away for good is due then: it stays as history */
+
 #define INTEGER(v) ((struct sqlite_value){.type = SQLITE_VALUE_INTEGER, .integer = (int64_t)(v)})
 #define REAL(v) ((struct sqlite_value){.type = SQLITE_VALUE_REAL, .real = (v)})
 #define TEXT(v) ((struct sqlite_value){.type = SQLITE_VALUE_TEXT, .text = (v)})
@@ -52,17 +54,28 @@ static bool out_of_memory(struct error *e)
 #define START(db, statement, e, ...) sqlite_db_start(db, statement, VALUES(__VA_ARGS__), e)
 #define EXECUTE(db, statement, e, ...) sqlite_db_execute(db, statement, VALUES(__VA_ARGS__), e)
 
+/* The first text of the first row; NULL where there is none. */
+static bool query_text(struct sqlite_db *db, enum statement n, const struct sqlite_value *values, size_t count,
+                       char **ret, struct error *e)
+{
+    bool row = false;
+    char *text = NULL;
+    _cleanup_statement_ struct sqlite3_stmt *st = sqlite_db_start(db, n, values, count, e);
+    if (!st || !sqlite_db_next(db, st, &row, e))
+        return false;
+    if (row && !sqlite_row_text(st, 0, &text))
+        return out_of_memory(e);
+    *ret = text;
+    return true;
+}
+
 /* The id in the first row, "" where there is none. */
 static bool query_id(struct sqlite_db *db, enum statement n, const struct sqlite_value *values, size_t count,
                      char ret_id[UUID_SIZE], struct error *e)
 {
-    bool row = false;
     _cleanup_free_ char *id = NULL;
-    _cleanup_statement_ struct sqlite3_stmt *st = sqlite_db_start(db, n, values, count, e);
-    if (!st || !sqlite_db_next(db, st, &row, e))
+    if (!query_text(db, n, values, count, &id, e))
         return false;
-    if (row && !sqlite_row_text(st, 0, &id))
-        return out_of_memory(e);
     snprintf(ret_id, UUID_SIZE, "%s", id ? id : "");
     return true;
 }
@@ -94,6 +107,12 @@ static bool read_job(struct sqlite3_stmt *st, struct job *ret, struct error *e)
     j.percent = sqlite_row_is_null(st, 18) ? -1 : sqlite_row_real(st, 18);
     snprintf(j.sha256, sizeof j.sha256, "%s", sha256 ? sha256 : "");
     j.sql_cut = sqlite_row_integer(st, 20);
+    j.failures = (uint32_t)sqlite_row_integer(st, 21);
+    j.rescues = (uint32_t)sqlite_row_integer(st, 22);
+    _cleanup_free_ char *last_error_code = NULL;
+    if (!sqlite_row_text(st, 23, &j.last_error) || !sqlite_row_text(st, 24, &last_error_code))
+        return out_of_memory(e);
+    j.last_error_code = last_error_code ? job_error_code_parse(last_error_code) : ERROR_NONE;
     *ret = j;
     j = (struct job){0};
     return true;
@@ -129,7 +148,9 @@ static bool change(struct sqlite_db *db, struct job *j, enum job_status to, stru
                    UNLESS(!j->error_message, TEXT(j->error_message))) &&
            EXECUTE(db, UPDATE_JOB, e, TEXT(j->id), INTEGER(j->version), INTEGER(j->attempt), INTEGER(j->rows),
                    INTEGER(j->bytes), UNLESS(!j->sha256[0], TEXT(j->sha256)),
-                   UNLESS(j->error_code == ERROR_NONE, TEXT(error_code_name(j->error_code))));
+                   UNLESS(j->error_code == ERROR_NONE, TEXT(error_code_name(j->error_code))),
+                   INTEGER(j->failures), INTEGER(j->rescues), UNLESS(!j->last_error, TEXT(j->last_error)),
+                   UNLESS(j->last_error_code == ERROR_NONE, TEXT(error_code_name(j->last_error_code))));
 }
 
 /* The fence: the record, if the attempt is its current one and the caller's. Where the attempt has ended as
@@ -207,40 +228,113 @@ static bool sqlite_commit(struct job_store *store, struct error *e)
     return still_open(db, e) && sqlite_db_execute(db, COMMIT, NULL, 0, e);
 }
 
-static bool choose_tag(struct sqlite_db *db, const char *org_id, uint64_t queue_size, int64_t *ret_tag,
-                       struct error *e)
+/* Lets so many of the organisation's held jobs go as there is room for; with no bound, all. */
+static bool let_go(struct job_store *store, const char *org_id, struct error *e)
 {
+    struct sqlite_db *db = db_of(store);
+    do {
+        if (!EXECUTE(db, LET_GO, e, TEXT(org_id), INTEGER(store->bounds.org_max_running)))
+            return false;
+    } while (sqlite_db_changes(db) > 0);
+    return true;
+}
+
+static bool leave_queue(struct job_store *store, const char *id, struct error *e)
+{
+    _cleanup_free_ char *org_id = NULL;
+    return query_text(db_of(store), DEQUEUE, VALUES(TEXT(id)), &org_id, e) && (!org_id || let_go(store, org_id, e));
+}
+
+static bool sqlite_settle(struct job_store *store, struct error *e)
+{
+    struct sqlite_db *db = db_of(store);
+    const struct sqlite_value bound = INTEGER(store->bounds.org_max_running);
+    if (!sqlite_db_execute(db, HOLD, &bound, 1, e))
+        return false;
+    for (;;) {
+        _cleanup_free_ char *org_id = NULL;
+        if (!query_text(db, NEXT_HELD_ORG, &bound, 1, &org_id, e))
+            return false;
+        if (!org_id)
+            return true;
+        if (!let_go(store, org_id, e))
+            return false;
+    }
+}
+
+/* Is there room for a job of the organisation, and where? */
+static bool choose_place(struct job_store *store, const char *org_id, int64_t *ret_tag, bool *ret_held,
+                         struct error *e)
+{
+    struct sqlite_db *db = db_of(store);
+    const struct job_bounds *b = &store->bounds;
     bool row = false;
     _cleanup_statement_ struct sqlite3_stmt *st = START(db, QUEUE_STATE, e, TEXT(org_id));
     if (!st || !sqlite_db_next(db, st, &row, e))
         return false;
-    if ((uint64_t)sqlite_row_integer(st, 0) >= queue_size)
+    if ((uint64_t)sqlite_row_integer(st, 0) >= b->queue_size)
         return error_set(e, ERROR_QUEUE_FULL, "the queue is full");
-    *ret_tag = fair_tag(sqlite_row_integer(st, 1), sqlite_row_integer(st, 2));
+    if ((uint64_t)sqlite_row_integer(st, 1) >= b->org_max_queued)
+        return error_set(e, ERROR_ORG_QUEUE_FULL, "the organisation has as many downloads waiting as it may");
+    *ret_held = b->org_max_running > 0 && (uint64_t)sqlite_row_integer(st, 2) >= b->org_max_running;
+    *ret_tag = fair_tag(sqlite_row_integer(st, 3), sqlite_row_integer(st, 4));
     return true;
 }
 
-static bool sqlite_create(struct job_store *store, const struct job_request *r, uint64_t queue_size,
-                          struct job *ret, struct error *e)
+/* Where it waits; what runs or is over has no place. */
+static bool load_place(struct sqlite_db *db, struct job *j, struct error *e)
 {
-    struct sqlite_db *db = db_of(store);
-    char id[UUID_SIZE];
-    int64_t tag = 0;
-    return choose_tag(db, r->org_id, queue_size, &tag, e) && uuid_random(id, e) &&
-           EXECUTE(db, INSERT_RECORD, e, TEXT(id), TEXT(r->user_id), TEXT(r->org_id), TEXT(r->dataset_id),
-                   TEXT(r->sql), TEXT(r->format), INTEGER(clock_wall_us())) &&
-           EXECUTE(db, INSERT_JOB, e, TEXT(id)) &&
-           EXECUTE(db, ENQUEUE, e, TEXT(id), TEXT(r->org_id), INTEGER(tag)) && load(db, id, ret, e);
+    bool row = false;
+    _cleanup_statement_ struct sqlite3_stmt *st =
+        START(db, WAITS, e, TEXT(j->id), INTEGER(clock_wall_us()), INTEGER(JOB_POSITION_MAX));
+    if (!st || !sqlite_db_next(db, st, &row, e))
+        return false;
+    if (row) {
+        uint64_t position = (uint64_t)sqlite_row_integer(st, 1) + 1;
+        j->retry_at = sqlite_row_integer(st, 0);
+        j->queue_position = position < JOB_POSITION_MAX ? position : JOB_POSITION_MAX;
+    }
+    return true;
 }
 
-static bool start_attempt(struct sqlite_db *db, struct job *j, struct error *e)
+static bool sqlite_create(struct job_store *store, const struct job_request *r, struct job *ret, struct error *e)
+{
+    struct sqlite_db *db = db_of(store);
+    _cleanup_(job_release) struct job j = {0};
+    char id[UUID_SIZE];
+    int64_t tag = 0;
+    bool held = false;
+    bool ok = choose_place(store, r->org_id, &tag, &held, e) && uuid_random(id, e) &&
+              EXECUTE(db, INSERT_RECORD, e, TEXT(id), TEXT(r->user_id), TEXT(r->org_id), TEXT(r->dataset_id),
+                      TEXT(r->sql), TEXT(r->format), INTEGER(clock_wall_us())) &&
+              EXECUTE(db, INSERT_JOB, e, TEXT(id)) &&
+              EXECUTE(db, ENQUEUE, e, TEXT(id), TEXT(r->org_id), INTEGER(tag), INTEGER(held)) &&
+              load(db, id, &j, e) && load_place(db, &j, e);
+    if (!ok)
+        return false;
+    *ret = j;
+    j = (struct job){0};
+    return true;
+}
+
+static bool start_attempt(struct sqlite_db *db, const char *owner, struct job *j, struct error *e)
 {
     j->attempt++;
     _cleanup_free_ char *key = job_object_key(j, j->attempt);
     if (!key)
         return out_of_memory(e);
     return change(db, j, JOB_PROCESSING, e) &&
-           EXECUTE(db, INSERT_ATTEMPT, e, TEXT(j->id), INTEGER(j->attempt), TEXT(key));
+           EXECUTE(db, INSERT_ATTEMPT, e, TEXT(j->id), INTEGER(j->attempt), TEXT(key), TEXT(owner),
+                   INTEGER(clock_wall_us()));
+}
+
+static bool end_running_attempt(struct sqlite_db *db, const char *id, const char *outcome, const struct error *why,
+                                struct error *e)
+{
+    char text[JOB_ATTEMPT_ERROR_MAX + 1];
+    return EXECUTE(db, END_ATTEMPT, e, TEXT(id), UNLESS(!outcome, TEXT(outcome)), INTEGER(clock_wall_us()),
+                   UNLESS(!why, TEXT(job_attempt_error(why, text))),
+                   UNLESS(!why, TEXT(error_code_name(why->code))));
 }
 
 /* Room for one more at the end of an array that doubles. */
@@ -262,14 +356,25 @@ static struct job *list_place(struct job_list *l, struct error *e)
     return &jobs[l->count];
 }
 
+static bool next_due_ms(struct sqlite_db *db, int64_t now, int64_t *ret, struct error *e)
+{
+    bool row = false;
+    _cleanup_statement_ struct sqlite3_stmt *st = START(db, NEXT_DUE, e, INTEGER(now));
+    if (!st || !sqlite_db_next(db, st, &row, e))
+        return false;
+    *ret = !row || sqlite_row_is_null(st, 0) ? -1 : (sqlite_row_integer(st, 0) - now) / 1000 + 1;
+    return true;
+}
+
 static bool sqlite_claim(struct job_store *store, const char *owner, size_t limit, struct job_list *ret,
-                         struct error *e)
+                         int64_t *ret_next_ms, struct error *e)
 {
     struct sqlite_db *db = db_of(store);
+    int64_t now = clock_wall_us();
     _cleanup_(job_list_release) struct job_list list = {0};
     while (list.count < limit) {
         char id[UUID_SIZE];
-        if (!query_id(db, CLAIM_NEXT, VALUES(TEXT(owner)), id, e))
+        if (!query_id(db, CLAIM_NEXT, VALUES(TEXT(owner), INTEGER(now)), id, e))
             return false;
         if (!id[0])
             break;
@@ -277,9 +382,11 @@ static bool sqlite_claim(struct job_store *store, const char *owner, size_t limi
         if (!j || !load(db, id, j, e))
             return false;
         list.count++;
-        if (!start_attempt(db, j, e))
+        if (!start_attempt(db, owner, j, e))
             return false;
     }
+    if (!next_due_ms(db, now, ret_next_ms, e))
+        return false;
     *ret = list;
     list = (struct job_list){0};
     return true;
@@ -315,16 +422,17 @@ static bool set_text(char **field, const char *text, struct error *e)
     return true;
 }
 
-static bool end_as_published(struct sqlite_db *db, const struct job_result *r, struct job *j, struct error *e)
+static bool end_as_published(struct job_store *store, const struct job_result *r, struct job *j, struct error *e)
 {
+    struct sqlite_db *db = db_of(store);
     j->expires_at = r->expires_at;
     j->rows = r->rows;
     j->bytes = r->bytes;
     snprintf(j->sha256, sizeof j->sha256, "%s", r->sha256);
     return set_text(&j->link, r->link, e) && change(db, j, JOB_COMPLETED, e) &&
-           EXECUTE(db, DEQUEUE, e, TEXT(j->id)) &&
+           leave_queue(store, j->id, e) &&
            EXECUTE(db, PUBLISH_ATTEMPT, e, TEXT(j->id), INTEGER(j->attempt), TEXT(r->object_key),
-                   INTEGER(r->expires_at));
+                   INTEGER(r->expires_at), INTEGER(clock_wall_us()));
 }
 
 static bool sqlite_publish(struct job_store *store, const struct job_attempt *a, const struct job_result *r,
@@ -334,18 +442,20 @@ static bool sqlite_publish(struct job_store *store, const struct job_attempt *a,
     _cleanup_(job_release) struct job j = {0};
     bool already;
     if (!load_current(db, a, JOB_COMPLETED, &j, &already, e) ||
-        (!already && !end_as_published(db, r, &j, e)))
+        (!already && !end_as_published(store, r, &j, e)))
         return false;
     *ret = j;
     j = (struct job){0};
     return true;
 }
 
-static bool end_as_failed(struct sqlite_db *db, const struct error *why, struct job *j, struct error *e)
+static bool end_as_failed(struct job_store *store, const struct error *why, struct job *j, struct error *e)
 {
+    struct sqlite_db *db = db_of(store);
     j->error_code = why->code;
+    j->failures++;
     return set_text(&j->error_message, why->message, e) && change(db, j, JOB_FAILED, e) &&
-           EXECUTE(db, DEQUEUE, e, TEXT(j->id)) && EXECUTE(db, END_ATTEMPT, e, TEXT(j->id));
+           leave_queue(store, j->id, e) && end_running_attempt(db, j->id, "failed", why, e);
 }
 
 static bool sqlite_fail(struct job_store *store, const struct job_attempt *a, const struct error *why,
@@ -354,26 +464,40 @@ static bool sqlite_fail(struct job_store *store, const struct job_attempt *a, co
     struct sqlite_db *db = db_of(store);
     _cleanup_(job_release) struct job j = {0};
     bool already;
-    if (!load_current(db, a, JOB_FAILED, &j, &already, e) || (!already && !end_as_failed(db, why, &j, e)))
+    if (!load_current(db, a, JOB_FAILED, &j, &already, e) || (!already && !end_as_failed(store, why, &j, e)))
         return false;
     *ret = j;
     j = (struct job){0};
     return true;
 }
 
-static bool put_back(struct sqlite_db *db, struct job *j, struct error *e)
+static bool put_back(struct sqlite_db *db, struct job *j, const char *outcome, const struct error *why,
+                     uint64_t delay_ms, struct error *e)
 {
-    return change(db, j, JOB_PENDING, e) && EXECUTE(db, PUT_BACK, e, TEXT(j->id)) &&
-           EXECUTE(db, END_ATTEMPT, e, TEXT(j->id));
+    int64_t retry_at = clock_wall_us() + (int64_t)delay_ms * 1000;
+    return change(db, j, JOB_PENDING, e) &&
+           EXECUTE(db, PUT_BACK, e, TEXT(j->id), UNLESS(delay_ms == 0, INTEGER(retry_at))) &&
+           end_running_attempt(db, j->id, outcome, why, e);
 }
 
-static bool sqlite_requeue(struct job_store *store, const struct job_attempt *a, struct job *ret,
-                           struct error *e)
+static bool note_failure(struct job *j, const struct error *why, struct error *e)
+{
+    char text[JOB_ATTEMPT_ERROR_MAX + 1];
+    j->failures++;
+    j->last_error_code = why->code;
+    return set_text(&j->last_error, job_attempt_error(why, text), e);
+}
+
+static bool sqlite_requeue(struct job_store *store, const struct job_attempt *a, const struct error *why,
+                           uint64_t delay_ms, struct job *ret, struct error *e)
 {
     struct sqlite_db *db = db_of(store);
     _cleanup_(job_release) struct job j = {0};
     bool already;
-    if (!load_current(db, a, JOB_PENDING, &j, &already, e) || (!already && !put_back(db, &j, e)))
+    if (!load_current(db, a, JOB_PENDING, &j, &already, e))
+        return false;
+    if (!already && ((why && !note_failure(&j, why, e)) ||
+                     !put_back(db, &j, why ? "failed" : "handed_over", why, delay_ms, e)))
         return false;
     *ret = j;
     j = (struct job){0};
@@ -388,8 +512,49 @@ static bool sqlite_get(struct job_store *store, const char *org_id, const char *
         return false;
     if (strcmp(j.org_id, org_id) != 0) /* says the same as of an unknown one */
         return error_set(e, ERROR_NOT_FOUND, "download not found");
+    if (j.status == JOB_PENDING && !load_place(db_of(store), &j, e))
+        return false;
     *ret = j;
     j = (struct job){0};
+    return true;
+}
+
+static bool read_attempt(struct sqlite3_stmt *st, struct job_attempt_record *ret, struct error *e)
+{
+    _cleanup_free_ char *code = NULL;
+    ret->attempt = (uint32_t)sqlite_row_integer(st, 0);
+    ret->started_at = sqlite_row_integer(st, 3);
+    ret->ended_at = sqlite_row_integer(st, 4);
+    if (!sqlite_row_text(st, 1, &ret->outcome) || !sqlite_row_text(st, 2, &ret->owner) ||
+        !sqlite_row_text(st, 5, &ret->error) || !sqlite_row_text(st, 6, &code))
+        return out_of_memory(e);
+    ret->error_code = code ? job_error_code_parse(code) : ERROR_NONE;
+    return true;
+}
+
+static bool sqlite_attempts(struct job_store *store, const char *id, struct job_attempt_list *ret, struct error *e)
+{
+    struct sqlite_db *db = db_of(store);
+    _cleanup_(job_attempt_list_release) struct job_attempt_list list = {0};
+    _cleanup_statement_ struct sqlite3_stmt *st = START(db, ATTEMPTS, e, TEXT(id));
+    if (!st)
+        return false;
+    for (;;) {
+        bool row = false;
+        if (!sqlite_db_next(db, st, &row, e))
+            return false;
+        if (!row)
+            break;
+        struct job_attempt_record *items = grow(list.items, list.count, sizeof *items);
+        if (!items)
+            return out_of_memory(e);
+        list.items = items;
+        items[list.count] = (struct job_attempt_record){0};
+        if (!read_attempt(st, &items[list.count++], e)) /* counted first: its texts are released, too */
+            return false;
+    }
+    *ret = list;
+    list = (struct job_attempt_list){0};
     return true;
 }
 
@@ -426,8 +591,9 @@ static bool sqlite_remove(struct job_store *store, const char *org_id, const cha
     if (!EXECUTE(db, DELETE_RECORD, e, TEXT(id), TEXT(org_id)))
         return false;
     bool found = sqlite_db_changes(db) > 0;
-    if (found && (!EXECUTE(db, DELETE_JOB, e, TEXT(id)) || !EXECUTE(db, DEQUEUE, e, TEXT(id)) ||
-                  !EXECUTE(db, END_ATTEMPT, e, TEXT(id))))
+    if (found && (!EXECUTE(db, DELETE_JOB, e, TEXT(id)) || !leave_queue(store, id, e) ||
+                  !end_running_attempt(db, id, NULL, NULL, e) ||
+                  !EXECUTE(db, FORGET_HISTORY, e, TEXT(id), INTEGER(FOR_EVER))))
         return false;
     *ret_found = found;
     return true;
@@ -445,7 +611,10 @@ static bool sqlite_recover(struct job_store *store, size_t *ret_count, struct er
             *ret_count = count;
             return true;
         }
-        if (!load(db, id, &j, e) || !put_back(db, &j, e))
+        if (!load(db, id, &j, e))
+            return false;
+        j.rescues++;
+        if (!put_back(db, &j, "lost", NULL, 0, e))
             return false;
     }
 }
@@ -509,6 +678,10 @@ static bool sqlite_cleaned(struct job_store *store, const char *id, uint32_t att
     if (!EXECUTE(db, CLEARED_ONCE, e, TEXT(id), INTEGER(attempt),
                  INTEGER(clock_wall_us() + JOB_CLEAR_AGAIN_US)))
         return false;
+    if (sqlite_db_changes(db) > 0)
+        return true;
+    if (!EXECUTE(db, KEEP_ATTEMPT, e, TEXT(id), INTEGER(attempt), INTEGER(FOR_EVER)))
+        return false;
     return sqlite_db_changes(db) > 0 || EXECUTE(db, FORGET_ATTEMPT, e, TEXT(id), INTEGER(attempt));
 }
 
@@ -534,6 +707,7 @@ static const struct job_store_api sqlite_api = {
     .rollback_to = sqlite_rollback_to,
     .commit = sqlite_commit,
     .rollback = sqlite_rollback,
+    .settle = sqlite_settle,
     .create = sqlite_create,
     .claim = sqlite_claim,
     .note_upload = sqlite_note_upload,
@@ -542,6 +716,7 @@ static const struct job_store_api sqlite_api = {
     .fail = sqlite_fail,
     .requeue = sqlite_requeue,
     .get = sqlite_get,
+    .attempts = sqlite_attempts,
     .list = sqlite_list,
     .remove = sqlite_remove,
     .recover = sqlite_recover,

@@ -42,9 +42,28 @@ static void fail_task(struct store_task *t, const struct error *why)
     t->error = *why;
 }
 
+/* Takes those out of the list that are to run outside of a transaction, and runs them. */
+static void look_first(struct task_list *tasks, struct job_store *s)
+{
+    struct task_list rest = {0};
+    for (struct task *t; (t = task_list_take(tasks));) {
+        struct store_task *st = of_task(t);
+        if (!st->outside) {
+            task_list_append(&rest, t);
+            continue;
+        }
+        st->ok = st->call(s, st, &st->error);
+        mailbox_post(t->reply_to, t);
+    }
+    *tasks = rest;
+}
+
 static void run_writes(struct task_list *tasks, void *context)
 {
     struct job_store *s = context;
+    look_first(tasks, s);
+    if (!tasks->first)
+        return;
     struct error why;
     bool begun = s->api->begin(s, &why);
     for (struct task *t = tasks->first; t; t = t->next) {
@@ -94,10 +113,21 @@ const struct job_store_api *store_threads_api(const struct store_threads *s)
     return s->control_store->api;
 }
 
-void store_threads_write(struct store_threads *s, struct store_task *t)
+static void submit_to_control(struct store_threads *s, struct store_task *t, bool outside)
 {
+    t->outside = outside;
     t->task.done = finish;
     task_queue_submit(s->control, &t->task);
+}
+
+void store_threads_write(struct store_threads *s, struct store_task *t)
+{
+    submit_to_control(s, t, false);
+}
+
+void store_threads_look(struct store_threads *s, struct store_task *t)
+{
+    submit_to_control(s, t, true);
 }
 
 void store_threads_read(struct store_threads *s, struct store_task *t)

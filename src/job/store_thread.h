@@ -20,6 +20,7 @@ struct store_task {
     void (*done)(struct store_task *t); /* on the loop; may free the task */
     bool ok;                            /* for `done` */
     struct error error;                 /* where it is not ok */
+    bool outside;                       /* of any transaction; of store_thread.c */
 };
 
 struct store_threads;
@@ -39,6 +40,10 @@ const struct job_store_api *store_threads_api(const struct store_threads *s);
 
 /* Loop only. `t->call` and `t->done` are set. In the order of submission within one thread. */
 void store_threads_write(struct store_threads *s, struct store_task *t);
+
+/* On the control thread, too, where no user's read delays it, but outside of any transaction; before those that
+ * wait there. */
+void store_threads_look(struct store_threads *s, struct store_task *t);
 void store_threads_read(struct store_threads *s, struct store_task *t);
 
 /* Finishes what was submitted, ends the threads, closes the stores. Drain the mailbox afterwards. NULL is

@@ -1,7 +1,9 @@
 #include "server/api.h"
 
+#include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/utf8.h"
 #include "object/store.h"
 #include "server/api_docs.h"
@@ -13,6 +15,17 @@ void api_reply_error(struct http_request *r, const struct error *e)
 {
     if (error_code_http_status(e->code) == 503)
         http_response_header(r, "Retry-After", RETRY_AFTER_S);
+    http_reply_error(r, e);
+}
+
+void api_reply_full(const struct api *a, struct http_request *r, const char *org, const struct error *e)
+{
+    bool own = e->code == ERROR_ORG_QUEUE_FULL;
+    uint64_t places = (own ? a->org_max_queued : a->queue_size) / 10;
+    char seconds[16];
+    snprintf(seconds, sizeof seconds, "%u",
+             drain_rate_retry_after_s(a->drain_rate, clock_monotonic_ms(), own ? org : NULL, places ? places : 1));
+    http_response_header(r, "Retry-After", seconds);
     http_reply_error(r, e);
 }
 

@@ -10,6 +10,7 @@
 #include "server/api_files.h"
 #include "server/cors.h"
 #include "server/dispatcher.h"
+#include "server/drain_rate.h"
 #include "server/http.h"
 #include "server/hub.h"
 
@@ -21,7 +22,8 @@ struct api {
     struct dispatcher *dispatcher;
     struct cors *cors;
     struct api_files *files; /* NULL: the object store is not ours to serve */
-    uint64_t queue_size;
+    const struct drain_rate *drain_rate;
+    uint64_t queue_size, org_max_queued;
     bool draining; /* a shutdown has begun: nothing new */
 };
 
@@ -38,6 +40,10 @@ MUST_CHECK bool api_identify(const struct api *a, struct http_request *r, struct
 
 /* An error with a `Retry-After` where the client may come back. */
 void api_reply_error(struct http_request *r, const struct error *e);
+
+/* No place in the queue (ERROR_QUEUE_FULL), or among the organisation's (ERROR_ORG_QUEUE_FULL): `Retry-After` is when a tenth
+ * of the places should be free, so that a few of those who come back find one. */
+void api_reply_full(const struct api *a, struct http_request *r, const char *org, const struct error *e);
 
 /* api_downloads.c */
 void api_downloads_create(struct api *a, struct http_request *r);

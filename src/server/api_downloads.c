@@ -27,6 +27,7 @@ struct call {
     struct job_request asked;
     struct job job;
     struct job_list list;
+    struct job_attempt_list attempts;
     bool found;
 };
 
@@ -39,6 +40,7 @@ static void call_free(struct call *c)
     json_decref(c->body);
     job_release(&c->job);
     job_list_release(&c->list);
+    job_attempt_list_release(&c->attempts);
     free(c);
 }
 
@@ -81,7 +83,7 @@ static void reply_body(struct call *c, int status, struct buf *body)
 static void reply_store_error(struct call *c)
 {
     const struct error *e = &c->step.error;
-    if (e->code != ERROR_NOT_FOUND && e->code != ERROR_QUEUE_FULL)
+    if (e->code != ERROR_NOT_FOUND)
         log_write(LOG_LEVEL_ERROR, (struct log_about){.request = http_request_id(c->request)}, "%s", e->message);
     api_reply_error(c->request, e);
     call_free(c);
@@ -147,7 +149,7 @@ static bool parse_creation(struct call *c, const char *body, size_t length, stru
 static bool call_create(struct job_store *s, struct store_task *t, struct error *e)
 {
     struct call *c = CONTAINER_OF(t, struct call, step);
-    return s->api->create(s, &c->asked, c->api->queue_size, &c->job, e);
+    return s->api->create(s, &c->asked, &c->job, e);
 }
 
 /* The contract's answer where the store fails: a stream that says so. */
@@ -192,8 +194,9 @@ static void created(struct store_task *t)
 {
     struct call *c = CONTAINER_OF(t, struct call, step);
     struct api *a = c->api;
-    if (!t->ok && t->error.code == ERROR_QUEUE_FULL) {
-        reply_store_error(c);
+    if (!t->ok && (t->error.code == ERROR_QUEUE_FULL || t->error.code == ERROR_ORG_QUEUE_FULL)) {
+        api_reply_full(a, c->request, c->org, &t->error);
+        call_free(c);
         return;
     }
     if (t->ok) {
@@ -330,7 +333,7 @@ static struct call *call_for(struct api *a, struct http_request *r, const char *
 static bool call_get(struct job_store *s, struct store_task *t, struct error *e)
 {
     struct call *c = CONTAINER_OF(t, struct call, step);
-    return s->api->get(s, c->org, c->id, &c->job, e);
+    return s->api->get(s, c->org, c->id, &c->job, e) && s->api->attempts(s, c->id, &c->attempts, e);
 }
 
 static void got(struct store_task *t)
@@ -342,7 +345,7 @@ static void got(struct store_task *t)
     }
     struct buf body;
     buf_init(&body, RECORD_BODY_MAX);
-    job_append_json(&body, &c->job, 0);
+    job_append_json_with_attempts(&body, &c->job, &c->attempts);
     reply_body(c, 200, &body);
 }
 

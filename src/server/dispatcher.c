@@ -1,6 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "server/dispatcher_internal.h"
 
@@ -19,7 +20,7 @@ static bool call_claim(struct job_store *s, struct store_task *t, struct error *
 {
     struct claim *c = CONTAINER_OF(t, struct claim, step);
     struct dispatcher *d = CONTAINER_OF(c, struct dispatcher, claim);
-    return s->api->claim(s, d->owner, c->limit, &c->jobs, e);
+    return s->api->claim(s, d->owner, c->limit, &c->jobs, &c->next_ms, e);
 }
 
 static void claim_done(struct store_task *t)
@@ -32,7 +33,7 @@ static void claim_done(struct store_task *t)
             log_error("cannot claim waiting jobs, trying again: %s", t->error.message);
         d->claims_fail = true;
         job_list_release(&c->jobs);
-        timer_set(d->retry, RETRY_MS);
+        dispatcher_kick_in(d, RETRY_MS);
         dispatcher_drained_if_idle(d);
         return;
     }
@@ -42,6 +43,8 @@ static void claim_done(struct store_task *t)
         dispatcher_job_start(d, &c->jobs.jobs[i]);
     c->jobs.count = 0; /* the records have been taken over */
     job_list_release(&c->jobs);
+    if (c->next_ms >= 0)
+        dispatcher_kick_in(d, (uint64_t)c->next_ms);
     if (d->kicked || count == c->limit) {
         d->kicked = false;
         dispatcher_kick(d);
@@ -72,11 +75,22 @@ void dispatcher_start(struct dispatcher *d)
     dispatcher_kick(d);
 }
 
+void dispatcher_kick_in(struct dispatcher *d, uint64_t ms)
+{
+    int64_t at = clock_monotonic_ms() + (int64_t)ms;
+    if (d->draining || (d->look_at && d->look_at <= at))
+        return;
+    d->look_at = at;
+    timer_set(d->retry, ms);
+}
+
 static void on_retry(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
-    dispatcher_kick(arg);
+    struct dispatcher *d = arg;
+    d->look_at = 0;
+    dispatcher_kick(d);
 }
 
 /* --- progress --- */

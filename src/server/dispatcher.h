@@ -7,6 +7,7 @@
 
 #include "job/store_thread.h"
 #include "server/attempt.h"
+#include "server/drain_rate.h"
 #include "server/hub.h"
 
 struct dispatcher;
@@ -17,7 +18,11 @@ struct dispatcher_options {
     struct object_store *objects;
     struct hub *hub;
     const struct attempt_environment *attempts;
+    struct drain_rate *drain_rate; /* hears of each end */
     unsigned workers;          /* jobs that run at once */
+    uint32_t max_attempts;     /* failures that end a job */
+    uint32_t max_rescues;      /* instances that may be lost with it */
+    uint64_t retry_delay_ms;   /* retry.h */
     uint64_t link_lifetime_ms; /* of a finished file's link */
 };
 

@@ -19,6 +19,8 @@ struct running {
     struct attempt *attempt; /* NULL: ended, or never started */
     bool removed;      /* its record is gone: nobody is to be told, nothing to be written */
     bool handing_over; /* stopped by a shutdown: to be put back */
+    bool retrying;     /* failed, and to be tried again after retry_delay_ms */
+    uint64_t retry_delay_ms;
 
     struct job_progress progress;
     bool progress_changed;
@@ -47,6 +49,7 @@ struct claim {
     struct store_task step;
     size_t limit;
     struct job_list jobs;
+    int64_t next_ms; /* until something else may be claimed; -1: not known */
 };
 
 struct progress_write {
@@ -62,7 +65,9 @@ struct dispatcher {
     unsigned running_count;
     struct claim claim;
     bool claiming, kicked;
-    struct event *retry, *progress_timer;
+    struct event *retry; /* looks for work at `look_at` (clock_monotonic_ms(); 0: not set) */
+    int64_t look_at;
+    struct event *progress_timer;
     struct progress_write progress;
     bool writing_progress;
     bool claims_fail, progress_fails; /* said once, until it is well again */
@@ -75,6 +80,9 @@ struct dispatcher {
 
 /* Takes the claimed job over. */
 void dispatcher_job_start(struct dispatcher *d, struct job *job);
+
+/* Looks for work then, or earlier. */
+void dispatcher_kick_in(struct dispatcher *d, uint64_t ms);
 
 /* Tells whoever waits for the end of a shutdown, if nothing runs any more. */
 void dispatcher_drained_if_idle(struct dispatcher *d);

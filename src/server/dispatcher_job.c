@@ -1,9 +1,11 @@
 /* One job from its claim to its end in the store. */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "job/retry.h"
 #include "server/dispatcher_internal.h"
 #include "server/event_text.h"
 
@@ -18,6 +20,16 @@ static void publish_last(struct running *r)
     buf_init(&text, EVENT_TEXT_MAX);
     event_text_last(&text, &r->job);
     hub_publish(r->d->options.hub, r->job.id, HUB_FINAL, r->job.version, &text);
+}
+
+static void publish_retry(struct running *r)
+{
+    if (!hub_has_subscribers(r->d->options.hub, r->job.id))
+        return;
+    _cleanup_buf_ struct buf text;
+    buf_init(&text, EVENT_TEXT_MAX);
+    event_text_retry(&text, &r->job);
+    hub_publish(r->d->options.hub, r->job.id, HUB_STATE, r->job.version, &text);
 }
 
 static void publish_status(struct running *r, int64_t version, const char *message)
@@ -81,10 +93,16 @@ static void step_done(struct store_task *t)
         job_release(&r->job);
         r->job = r->ended_job;
         r->ended_job = (struct job){0};
-        if (r->job.status == JOB_PENDING)
-            log_job(LOG_LEVEL_INFO, r->job.id, "put back into the queue");
-        else
+        if (r->job.status != JOB_PENDING) {
+            drain_rate_note(r->d->options.drain_rate, clock_monotonic_ms(), r->job.org_id);
             publish_last(r);
+        } else if (r->retrying) {
+            log_job(LOG_LEVEL_INFO, r->job.id, "waits %.1f s for its next attempt", (double)r->retry_delay_ms / 1000);
+            publish_retry(r);
+            dispatcher_kick_in(r->d, r->retry_delay_ms);
+        } else {
+            log_job(LOG_LEVEL_INFO, r->job.id, "put back into the queue");
+        }
     } else {
         log_job(LOG_LEVEL_INFO, r->job.id, "the attempt is no longer the job's: its result is dropped");
     }
@@ -125,7 +143,7 @@ static bool call_requeue(struct job_store *s, struct store_task *t, struct error
 {
     struct running *r = CONTAINER_OF(t, struct running, step);
     const struct job_attempt a = fence(r);
-    return s->api->requeue(s, &a, &r->ended_job, e);
+    return s->api->requeue(s, &a, r->retrying ? &r->error : NULL, r->retry_delay_ms, &r->ended_job, e);
 }
 
 /* --- what an attempt tells --- */
@@ -226,13 +244,36 @@ static void on_succeeded(void *context, const struct attempt_result *result)
     settle(r, r->link_url ? call_publish : call_fail);
 }
 
+/* What kills its instance each time would do so for ever. */
+static bool is_lost_too_often(const struct running *r)
+{
+    return r->job.rescues > r->d->options.max_rescues;
+}
+
+/* A shutdown is no failure. */
+static bool is_to_be_tried_again(const struct running *r)
+{
+    return !r->handing_over && error_code_retryable(r->error.code) && !is_lost_too_often(r) &&
+           r->job.failures + 1 < r->d->options.max_attempts;
+}
+
+/* Without a random number the whole delay. */
+static uint64_t random_number(void)
+{
+    uint64_t n;
+    return getrandom(&n, sizeof n, GRND_NONBLOCK) == sizeof n ? n : UINT64_MAX;
+}
+
 static void on_failed(void *context, const struct error *why)
 {
     struct running *r = context;
     r->error = *why;
+    r->retrying = is_to_be_tried_again(r);
+    if (r->retrying)
+        r->retry_delay_ms = retry_delay_ms(r->job.failures, r->d->options.retry_delay_ms, random_number());
     log_job(LOG_LEVEL_INFO, r->job.id, "%s: %s: %s", r->handing_over ? "stopped" : "failed",
             error_code_name(why->code), why->message);
-    settle(r, r->handing_over ? call_requeue : call_fail);
+    settle(r, r->handing_over || r->retrying ? call_requeue : call_fail);
 }
 
 static void on_ended(void *context)
@@ -285,6 +326,8 @@ void dispatcher_job_start(struct dispatcher *d, struct job *job)
     r->handing_over = d->draining; /* claimed while the shutdown began */
     if (r->handing_over)
         error_set(&r->error, ERROR_CANCELLED, "the server is shutting down");
+    else if (is_lost_too_often(r))
+        error_set(&r->error, ERROR_WORKER, "the server that ran it was lost %u times", r->job.rescues);
     else if (r->key)
         r->attempt = attempt_start(d->options.attempts, &r->job, r->key, &attempt_events, r, &r->error);
     else

@@ -53,7 +53,7 @@ static bool call_put_back(struct job_store *s, struct store_task *t, struct erro
 {
     struct orphan *o = CONTAINER_OF(t, struct orphan, step);
     const struct job_attempt a = {.id = o->id, .attempt = o->attempt, .owner = o->d->owner};
-    return s->api->requeue(s, &a, &o->job, e);
+    return s->api->requeue(s, &a, NULL, 0, &o->job, e);
 }
 
 static void put_back_done(struct store_task *t)

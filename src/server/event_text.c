@@ -69,6 +69,13 @@ void event_text_status(struct buf *out, const char *id, int64_t version, const c
     finish(out, json_pack("{s:s, s:s, s:s}", "download_id", id, "type", "status_update", "message", message));
 }
 
+void event_text_retry(struct buf *out, const struct job *j)
+{
+    char text[JOB_ATTEMPT_ERROR_MAX + 64];
+    snprintf(text, sizeof text, "Attempt %u failed, trying again: %s", j->attempt, j->last_error ? j->last_error : "");
+    event_text_status(out, j->id, j->version, text);
+}
+
 void event_text_progress(struct buf *out, const char *id, int percent, uint64_t rows, uint64_t bytes)
 {
     char message[64];

@@ -15,6 +15,9 @@ void event_text_not_created(struct buf *out); /* ends the poster's stream */
 void event_text_job_created(struct buf *out, const struct job *j);
 void event_text_status(struct buf *out, const char *id, int64_t version, const char *message);
 
+/* A job that failed and waits for its next attempt. */
+void event_text_retry(struct buf *out, const struct job *j);
+
 /* `percent` 0 to 99; negative: not known, then it is 0 and "indeterminate" is true. */
 void event_text_progress(struct buf *out, const char *id, int percent, uint64_t rows, uint64_t bytes);
 

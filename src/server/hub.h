@@ -30,7 +30,8 @@ enum hub_kind {
 /* What the subscribers of a download have been told, for whoever looks for news (poller.h). */
 struct hub_told {
     int64_t version; /* kept by the hub */
-    uint64_t rows, bytes; /* these two are the poller's */
+    uint64_t rows, bytes; /* these are the poller's */
+    uint32_t failures;
     unsigned stage;
 };
 

@@ -3,21 +3,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "server/event_text.h"
 #include "server/timer.h"
 
 #define INTERVAL_MS 500
-#define RENEWALS_A_LEASE 3
 
 struct poller {
     struct poller_options options;
     struct event *timer;
     bool stopped, failing;
-    int64_t renewed_at, asked_at; /* clock_monotonic_ms() */
 
-    struct store_task step; /* one at a time: the timer runs again when it is answered */
+    /* One at a time of each: the timer runs again when it is answered. */
+    struct event *renewal_timer;
+    struct store_task renewal;
+    bool renewal_fails; /* said once */
+    struct store_task step;
     struct job_poll poll;
     char (*running)[UUID_SIZE]; /* sorted */
     size_t running_count;
@@ -84,6 +85,14 @@ static void publish_progress(struct poller *p, const struct job *j)
     hub_publish(p->options.hub, j->id, HUB_PROGRESS, 0, &text);
 }
 
+static void publish_retry(struct poller *p, const struct job *j)
+{
+    _cleanup_buf_ struct buf text;
+    buf_init(&text, EVENT_TEXT_MAX);
+    event_text_retry(&text, j);
+    hub_publish(p->options.hub, j->id, HUB_STATE, j->version, &text);
+}
+
 static void publish_last(struct poller *p, const struct job *j)
 {
     _cleanup_buf_ struct buf text;
@@ -101,14 +110,47 @@ static void publish_change(struct poller *p, const struct job *j)
     bool running = j->status == JOB_PROCESSING;
     unsigned stage = running && j->version > told->version ? 0 : told->stage; /* another attempt begins anew */
     unsigned reached = running ? (j->rows > 0 || j->bytes > 0 ? 2 : 1) : j->status == JOB_COMPLETED ? 3 : 0;
+    bool failed = j->failures > told->failures;
     bool progress = running && (j->rows != told->rows || j->bytes != told->bytes);
-    *told = (struct hub_told){told->version, j->rows, j->bytes, stage > reached ? stage : reached};
+    *told = (struct hub_told){told->version, j->rows, j->bytes, j->failures, stage > reached ? stage : reached};
     publish_stages(p, j, stage, reached);
-    if (progress)
+    if (j->status == JOB_PENDING && failed)
+        publish_retry(p, j);
+    else if (progress)
         publish_progress(p, j);
     else if (!running && j->status != JOB_PENDING)
         publish_last(p, j);
 }
+
+/* --- leases --- */
+
+static bool call_renew(struct job_store *s, struct store_task *t, struct error *e)
+{
+    struct poller *p = CONTAINER_OF(t, struct poller, renewal);
+    return s->api->renew(s, dispatcher_owner(p->options.dispatcher), e);
+}
+
+static void renewed(struct store_task *t)
+{
+    struct poller *p = CONTAINER_OF(t, struct poller, renewal);
+    if (!t->ok && !p->renewal_fails)
+        log_warn("cannot renew the leases of the jobs that run here, trying again: %s", t->error.message);
+    p->renewal_fails = !t->ok;
+    if (!p->stopped)
+        timer_set(p->renewal_timer, t->ok || p->options.renewal_ms < INTERVAL_MS ? p->options.renewal_ms : INTERVAL_MS);
+}
+
+static void on_renewal_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct poller *p = arg;
+    p->renewal.call = call_renew;
+    p->renewal.done = renewed;
+    store_threads_write(p->options.store, &p->renewal);
+}
+
+/* --- news --- */
 
 static void schedule(struct poller *p)
 {
@@ -125,14 +167,12 @@ static void polled(struct store_task *t)
     }
     if (!t->ok) {
         if (!p->failing)
-            log_warn("cannot ask the job store for news and renew leases, trying again: %s", t->error.message);
+            log_warn("cannot ask the job store for news, trying again: %s", t->error.message);
         p->failing = true;
     } else {
         if (p->failing)
             log_info("the job store answers again");
         p->failing = false;
-        if (p->poll.renew)
-            p->renewed_at = p->asked_at;
         dispatcher_keep(p->options.dispatcher, &p->result.owned, p->result.owned_attempts);
         for (size_t i = 0; i < p->result.changed.count; i++)
             publish_change(p, &p->result.changed.jobs[i]);
@@ -150,9 +190,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct poller *p = arg;
-    p->asked_at = clock_monotonic_ms();
     p->poll.owner = dispatcher_owner(p->options.dispatcher);
-    p->poll.renew = p->asked_at - p->renewed_at >= (int64_t)p->options.lease_ms / RENEWALS_A_LEASE;
     p->running_count = dispatcher_running_ids(p->options.dispatcher, p->running);
     qsort(p->running, p->running_count, UUID_SIZE, compare_ids);
     p->poll.watched_count = 0;
@@ -161,7 +199,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     p->poll.watched = p->watched;
     p->step.call = call_poll;
     p->step.done = polled;
-    store_threads_write(p->options.store, &p->step);
+    store_threads_look(p->options.store, &p->step);
 }
 
 struct poller *poller_new(const struct poller_options *options, struct error *e)
@@ -171,13 +209,15 @@ struct poller *poller_new(const struct poller_options *options, struct error *e)
         p->options = *options;
         p->running = calloc(options->workers, sizeof *p->running);
         p->timer = event_new(options->base, -1, 0, on_timer, p);
+        p->renewal_timer = event_new(options->base, -1, 0, on_renewal_timer, p);
     }
-    if (!p || !p->running || !p->timer) {
+    if (!p || !p->running || !p->timer || !p->renewal_timer) {
         poller_free(p);
         error_set(e, ERROR_INTERNAL, "out of memory");
         return NULL;
     }
     schedule(p);
+    timer_set(p->renewal_timer, 0);
     return p;
 }
 
@@ -185,6 +225,7 @@ void poller_stop(struct poller *p)
 {
     p->stopped = true;
     event_del(p->timer);
+    event_del(p->renewal_timer);
 }
 
 void poller_free(struct poller *p)
@@ -193,6 +234,8 @@ void poller_free(struct poller *p)
         return;
     if (p->timer)
         event_free(p->timer);
+    if (p->renewal_timer)
+        event_free(p->renewal_timer);
     free(p->running);
     free(p->watched);
     job_poll_result_release(&p->result);

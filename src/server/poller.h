@@ -1,8 +1,9 @@
-/* The poller: what other instances did on the same job store, twice a second. Only where the store has poll().
+/* The poller: what other instances did on the same job store, twice a second, and the leases of the jobs that run here.
+ * Only where the store has poll() and renew().
  *
- * It renews the leases of the jobs that run here, stops those that are no longer ours, tells our subscribers of jobs
- * that run elsewhere how they go, and the dispatcher that something waits. No notification of the database is used:
- * there is nothing to lose behind a connection pooler. On the event loop. */
+ * It stops jobs that are no longer ours, tells our subscribers of jobs that run elsewhere how they go, and the dispatcher
+ * that something waits. No notification of the database is used: there is nothing to lose behind a connection pooler.
+ * On the event loop. */
 #ifndef SERVER_POLLER_H
 #define SERVER_POLLER_H
 
@@ -16,7 +17,7 @@ struct poller_options {
     struct hub *hub;
     struct dispatcher *dispatcher;
     unsigned workers; /* jobs that run here at once, at most */
-    uint64_t lease_ms;
+    uint64_t renewal_ms;
 };
 
 struct poller *poller_new(const struct poller_options *options, struct error *e);

@@ -37,6 +37,7 @@ struct server {
     struct stores stores;
     struct task_queue *housekeeping;
     struct hub *hub;
+    struct drain_rate *drain_rate;
     struct dispatcher *dispatcher;
     struct sweeper *sweeper;
     struct poller *poller; /* NULL: the job store is this instance's alone */
@@ -269,7 +270,7 @@ static bool open_poller(struct server *s, struct error *e)
                                            .hub = s->hub,
                                            .dispatcher = s->dispatcher,
                                            .workers = (unsigned)s->settings->config.queue_workers,
-                                           .lease_ms = s->settings->config.job_lease};
+                                           .renewal_ms = s->settings->config.job_renewal};
     s->poller = poller_new(&options, e);
     return s->poller != NULL;
 }
@@ -279,6 +280,9 @@ static bool open_core(struct server *s, struct error *e)
     const struct task_queue_options housekeeping = {.name = "housekeeping", .threads = 1, .done = s->mailbox};
     s->housekeeping = task_queue_new(&housekeeping, e);
     s->hub = hub_new(s->base, e);
+    s->drain_rate = drain_rate_new();
+    if (!s->drain_rate)
+        return error_set(e, ERROR_INTERNAL, "out of memory");
     if (!s->housekeeping || !s->hub || !open_motherduck(s, e))
         return false;
     describe_attempts(s);
@@ -287,7 +291,11 @@ static bool open_core(struct server *s, struct error *e)
                                                   .objects = s->stores.objects,
                                                   .hub = s->hub,
                                                   .attempts = &s->attempts,
+                                                  .drain_rate = s->drain_rate,
                                                   .workers = (unsigned)s->settings->config.queue_workers,
+                                                  .max_attempts = (uint32_t)s->settings->config.max_attempts,
+                                                  .max_rescues = (uint32_t)s->settings->config.max_rescues,
+                                                  .retry_delay_ms = s->settings->config.retry_delay,
                                                   .link_lifetime_ms = s->settings->config.s3_url_expiry};
     s->dispatcher = dispatcher_new(&dispatcher, e);
     s->sweeper = s->dispatcher ? sweeper_new(s->base, s->stores.jobs, s->stores.objects, e) : NULL;
@@ -306,6 +314,8 @@ static bool open_api(struct server *s, struct error *e)
     s->api.objects = s->stores.objects;
     s->api.hub = s->hub;
     s->api.dispatcher = s->dispatcher;
+    s->api.drain_rate = s->drain_rate;
+    s->api.org_max_queued = s->settings->org_max_queued;
     s->api.queue_size = s->settings->config.queue_size;
     return s->api.cors != NULL;
 }
@@ -350,6 +360,7 @@ static void stop(struct server *s)
     poller_free(s->poller);
     sweeper_free(s->sweeper);
     dispatcher_free(s->dispatcher);
+    drain_rate_free(s->drain_rate);
     hub_free(s->hub);
     cors_free(s->api.cors);
     struct event *events[] = {s->mailbox_event, s->term_event, s->int_event,    s->hup_event,

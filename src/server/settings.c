@@ -141,6 +141,16 @@ static void choose_host(struct settings *s)
                    s->host);
 }
 
+/* So that no one organisation can fill the queue. */
+static void choose_org_max_queued(struct settings *s)
+{
+    const struct config *c = &s->config;
+    s->org_max_queued = c->org_max_queued ? c->org_max_queued : c->queue_size - c->queue_size / 10;
+    if (s->org_max_queued > c->queue_size)
+        buf_printf(&s->notes, "GOPIE_DS_ORG_MAX_QUEUED is %" PRIu64 ", but only %" PRIu64 " jobs may wait (GOPIE_DS_QUEUE_SIZE)\n",
+                   s->org_max_queued, c->queue_size);
+}
+
 static void choose_sizes(struct settings *s, struct buf *problems)
 {
     const struct config *c = &s->config;
@@ -176,6 +186,7 @@ bool settings_load(struct settings *ret, struct buf *problems)
     choose_user(&s, problems);
     make_absolute(&s.config.duckdb_path, "GOPIE_DS_DUCKDB_PATH", problems);
     choose_host(&s);
+    choose_org_max_queued(&s);
     choose_sizes(&s, problems);
     s.worker_program = machine_worker_program(&e);
     if (s.worker_program) {

@@ -18,6 +18,7 @@ struct settings {
     gid_t worker_gid;
     enum sandbox_mode sandbox;
     unsigned max_connections;
+    uint64_t org_max_queued; /* at least 1 */
     struct buf notes; /* lines for people: what is odd, what is missing */
 };
 

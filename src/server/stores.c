@@ -61,11 +61,32 @@ static struct job_store *open_postgres(const struct settings *s, bool for_contro
     }
 }
 
+/* The queue as the bounds of this start would have it. */
+static bool settle(struct job_store *s, struct error *e)
+{
+    if (s->api->begin(s, e) && s->api->savepoint(s, e) && s->api->settle(s, e) && s->api->release(s, e) &&
+        s->api->commit(s, e))
+        return true;
+    s->api->rollback(s);
+    return false;
+}
+
 static struct job_store *open_jobs(void *context, bool for_control, struct error *e)
 {
     const struct stores_options *o = context;
-    return o->settings->config.job_store == JOB_STORE_POSTGRES ? open_postgres(o->settings, for_control, e)
-                                                               : job_store_sqlite_open(o->data->jobs_db, e);
+    const struct settings *set = o->settings;
+    struct job_store *s = set->config.job_store == JOB_STORE_POSTGRES ? open_postgres(set, for_control, e)
+                                                                      : job_store_sqlite_open(o->data->jobs_db, e);
+    if (!s)
+        return NULL;
+    s->bounds = (struct job_bounds){.queue_size = set->config.queue_size,
+                                    .org_max_queued = set->org_max_queued,
+                                    .org_max_running = set->config.org_max_running};
+    if (for_control && !settle(s, e)) {
+        s->api->close(s);
+        return NULL;
+    }
+    return s;
 }
 
 /* --- the object store --- */

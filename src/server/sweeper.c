@@ -4,7 +4,7 @@
 
 #include "base/log.h"
 
-#define SWEEP_S 5
+#define SWEEP_S 10 /* an idle instance asks the job store for little */
 #define BATCH 100 /* of expired records and of leftovers in one round */
 
 struct removal {

@@ -225,8 +225,9 @@ def test_nobody_listens(get):
     assert get.files() == []
 
 
-def test_a_busy_server_is_asked_again(get, server):
-    busy = lambda r: r.answer(503, {"error": "the queue is full"}, {"Retry-After": "1"})
+@pytest.mark.parametrize("status", [503, 429])
+def test_a_busy_server_is_asked_again(get, server, status):
+    busy = lambda r: r.answer(status, {"error": "the queue is full"}, {"Retry-After": "1"})
     server.script["POST /downloads"] = [busy, busy, happy]
     began = time.monotonic()
     get.expect(0, get("-o", "out.csv"))

@@ -42,12 +42,21 @@ bool call_end(struct job_store *s, bool ok, struct error *e)
     return ok;
 }
 
+int64_t next_ms;
+
+struct job_store *bound_queue(struct job_store *s, uint64_t queue_size)
+{
+    s->bounds.queue_size = s->bounds.org_max_queued = queue_size;
+    return s;
+}
+
 bool try_create(struct job_store *s, const char *org, const char *user, uint64_t queue_size, struct job *ret,
                 struct error *e)
 {
     struct job_request r = {
         .user_id = user, .org_id = org, .dataset_id = "set", .sql = "SELECT 'ä'", .format = "csv"};
-    return CALL(s, e, s->api->create(s, &r, queue_size, ret, e));
+    bound_queue(s, queue_size);
+    return CALL(s, e, s->api->create(s, &r, ret, e));
 }
 
 void create_job(struct job_store *s, const char *org, const char *user, char ret_id[UUID_SIZE])
@@ -65,7 +74,7 @@ bool claim_job(struct job_store *s, struct job *ret)
 {
     struct error e = {0};
     struct job_list list = {0};
-    assert_true(CALL(s, &e, s->api->claim(s, OWNER, 1, &list, &e)));
+    assert_true(CALL(s, &e, s->api->claim(s, OWNER, 1, &list, &next_ms, &e)));
     bool found = list.count == 1;
     if (found) {
         *ret = list.jobs[0];
@@ -150,7 +159,7 @@ void assert_over(struct job_store *s, const struct job_attempt *a, enum job_stat
     } calls[] = {
         {JOB_COMPLETED, CALL(s, &e, s->api->publish(s, a, &r, &j, &e))},
         {JOB_FAILED, CALL(s, &e, (s->api->fail)(s, a, &why, &j, &e))},
-        {JOB_PENDING, CALL(s, &e, s->api->requeue(s, a, &j, &e))},
+        {JOB_PENDING, CALL(s, &e, s->api->requeue(s, a, NULL, 0, &j, &e))},
         {JOB_EXPIRED, CALL(s, &e, s->api->note_upload(s, a, "upload", &e))},
     };
     for (size_t i = 0; i < ARRAY_SIZE(calls); i++)

@@ -24,7 +24,7 @@ static void what_waits_is_limited(void **state)
     assert_true(try_create(s, "org", "user", 3, &j, &e));
     struct job_attempt a = attempt_of(&claimed);
     struct job back = {0};
-    assert_true(CALL(s, &e, s->api->requeue(s, &a, &back, &e)));
+    assert_true(CALL(s, &e, s->api->requeue(s, &a, NULL, 0, &back, &e)));
     job_release(&back);
     struct job unused = {0};
     assert_false(try_create(s, "org", "user", 4, &unused, &e));
@@ -63,7 +63,7 @@ static void organisations_take_turns(void **state)
     create_job(s, "late", "user", late);
     struct error e = {0};
     struct job_list list = {0};
-    assert_true(CALL(s, &e, s->api->claim(s, OWNER, 2, &list, &e)));
+    assert_true(CALL(s, &e, s->api->claim(s, OWNER, 2, &list, &next_ms, &e)));
     assert_int_equal(list.count, 2);
     assert_string_equal(list.jobs[0].id, big[4]);
     assert_string_equal(list.jobs[1].id, late);
@@ -104,7 +104,7 @@ static void attempts_are_fenced(void **state)
         s, &(struct job_attempt){.id = "00000000-0000-4000-8000-000000000000", .attempt = 1, .owner = OWNER});
     assert_status(s, id, JOB_PROCESSING, 2);
 
-    assert_true(CALL(s, &e, s->api->requeue(s, &a, &back, &e)));
+    assert_true(CALL(s, &e, s->api->requeue(s, &a, NULL, 0, &back, &e)));
     assert_over(s, &a, JOB_PENDING);
     assert_status(s, id, JOB_PENDING, 3);
     assert_true(claim_job(s, &second));
@@ -135,7 +135,7 @@ static void a_job_put_back_keeps_its_place(void **state)
     memcpy(p.id, id, sizeof p.id);
     assert_true(CALL(s, &e, s->api->progress(s, &p, 1, &e)));
     struct job_attempt a = attempt_of(&j);
-    assert_true(CALL(s, &e, s->api->requeue(s, &a, &back, &e)));
+    assert_true(CALL(s, &e, s->api->requeue(s, &a, NULL, 0, &back, &e)));
     assert_int_equal(back.status, JOB_PENDING);
     assert_int_equal(back.version, 3);
     assert_int_equal(back.attempt, 1);
@@ -296,13 +296,13 @@ static void calls_of_one_transaction_are_apart(void **state)
     struct job a = {0}, b = {0}, c = {0};
     assert_true(s->api->begin(s, &e));
     assert_true(s->api->savepoint(s, &e));
-    assert_true(s->api->create(s, &r, 10, &a, &e));
+    assert_true(s->api->create(bound_queue(s, 10), &r, &a, &e));
     assert_true(s->api->release(s, &e));
     assert_true(s->api->savepoint(s, &e));
-    assert_true(s->api->create(s, &r, 10, &b, &e));
+    assert_true(s->api->create(bound_queue(s, 10), &r, &b, &e));
     s->api->rollback_to(s); /* as after a failure behind the insert */
     assert_true(s->api->savepoint(s, &e));
-    assert_true(s->api->create(s, &r, 2, &c, &e)); /* the undone one does not count */
+    assert_true(s->api->create(bound_queue(s, 2), &r, &c, &e)); /* the undone one does not count */
     assert_true(s->api->release(s, &e));
     assert_true(s->api->commit(s, &e));
     assert_status(s, a.id, JOB_PENDING, 1);
@@ -313,7 +313,7 @@ static void calls_of_one_transaction_are_apart(void **state)
     /* And all of it may be undone. */
     assert_true(s->api->begin(s, &e));
     assert_true(s->api->savepoint(s, &e));
-    assert_true(s->api->create(s, &r, 10, &b, &e));
+    assert_true(s->api->create(bound_queue(s, 10), &r, &b, &e));
     assert_true(s->api->release(s, &e));
     s->api->rollback(s);
     s->api->rollback(s); /* does nothing */

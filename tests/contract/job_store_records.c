@@ -131,7 +131,7 @@ static void long_lists_are_whole(void **state)
     for (int i = 0; i < 40; i++)
         create_job(s, "org", "user", NULL);
     struct job_list list = {0};
-    assert_true(CALL(s, &e, s->api->claim(s, OWNER, 100, &list, &e)));
+    assert_true(CALL(s, &e, s->api->claim(s, OWNER, 100, &list, &next_ms, &e)));
     assert_int_equal(list.count, 40);
     for (size_t i = 0; i < list.count; i++)
         assert_string_equal(list.jobs[i].org_id, "org");
@@ -156,7 +156,7 @@ static void lists_hold_the_beginning_of_long_sql(void **state)
         memcpy(sql + 2 * JOB_LIST_SQL_MAX, longer ? "x" : "", longer ? 2 : 1);
         struct job_request r = {"user", "org", "dataset", sql, "csv"};
         struct job made = {0};
-        assert_true(CALL(s, &e, s->api->create(s, &r, 1000, &made, &e)));
+        assert_true(CALL(s, &e, s->api->create(bound_queue(s, 1000), &r, &made, &e)));
         struct job_list list = {0};
         assert_true(s->api->list(s, "org", "user", 1, 0, &list, &e));
         assert_int_equal(strlen(list.jobs[0].sql), 2 * JOB_LIST_SQL_MAX);
@@ -278,7 +278,7 @@ static void large_texts_come_back(void **state)
     sql[length] = '\0';
     struct job_request r = {.user_id = "u", .org_id = "o", .dataset_id = "d", .sql = sql, .format = "csv"};
     struct job created = {0}, claimed = {0};
-    assert_true(CALL(s, &e, s->api->create(s, &r, 1, &created, &e)));
+    assert_true(CALL(s, &e, s->api->create(bound_queue(s, 1), &r, &created, &e)));
     assert_true(claim_job(s, &claimed));
     assert_string_equal(claimed.sql, sql);
     job_release(&created);

@@ -38,6 +38,10 @@ bool call_end(struct job_store *s, bool ok, struct error *e);
 #define FAR_AWAY 4102444800000000 /* 2100-01-01 */
 #define SHA256_TEXT "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
+/* The store, with so much room for all organisations and for each; of requeue(), claim() where nobody looks. */
+struct job_store *bound_queue(struct job_store *s, uint64_t queue_size);
+extern int64_t next_ms;
+
 /* The tests below fail where the store does not do what it is asked. Records are the caller's to release. */
 bool try_create(struct job_store *s, const char *org, const char *user, uint64_t queue_size, struct job *ret,
                 struct error *e);

@@ -74,7 +74,7 @@ static sqlite3 *open_beside(void)
 static void make_due(void)
 {
     sqlite3 *db = open_beside();
-    assert_int_equal(sqlite3_exec(db, "UPDATE downloads_attempts SET due_at = 0", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "UPDATE downloads_attempts SET due_at = 0 WHERE due_at < 9223372036854775807", NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
 }
 
@@ -92,6 +92,8 @@ static void no_statement_scans_a_table(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(statements); i++) {
         sqlite3_stmt *plan;
         _cleanup_free_ char *explain = NULL;
+        if (strcmp(statements[i].name, "HOLD") == 0 || strcmp(statements[i].name, "NEXT_HELD_ORG") == 0)
+            continue; /* once, at the start, over all that waits */
         assert_true(asprintf(&explain, "EXPLAIN QUERY PLAN %s", statements[i].sql) > 0);
         assert_int_equal(sqlite3_prepare_v2(db, explain, -1, &plan, NULL), SQLITE_OK);
         while (sqlite3_step(plan) == SQLITE_ROW) {
@@ -101,7 +103,7 @@ static void no_statement_scans_a_table(void **state)
             bool first_of_index =
                 strstr(detail, "SCAN downloads_queue USING") && strstr(statements[i].sql, "LIMIT 1");
             bool one_row = strcmp(detail, "SCAN downloads_queue_length") == 0;
-            bool subquery = strncmp(detail, "SCALAR SUBQUERY", 15) == 0;
+            bool subquery = strncmp(detail, "SCALAR SUBQUERY", 15) == 0 || strstr(detail, "SCAN (subquery");
             if ((strstr(detail, "SCAN") && !first_of_index && !one_row && !subquery) ||
                 strstr(detail, "B-TREE"))
                 fail_msg("%s: %s", statements[i].name, detail);
@@ -192,7 +194,7 @@ static bool call_create(struct job_store *s, struct store_task *t, struct error 
         return s->api->get(s, "org", "unknown", &c->job, e);
     struct job_request r = {
         .user_id = "user", .org_id = "org", .dataset_id = "d", .sql = c->sql, .format = "csv"};
-    return s->api->create(s, &r, 1000, &c->job, e);
+    return s->api->create(bound_queue(s, 1000), &r, &c->job, e);
 }
 
 static void create_done(struct store_task *t)

@@ -23,11 +23,12 @@ UNKNOWN = "/downloads/" + str(uuid.uuid4())
 UNSEEN = {(path, method, "500"): "the server would have to be out of memory" for path, method in [
     ("/downloads", "post"), ("/downloads", "get"), ("/downloads/{id}", "get"), ("/downloads/{id}", "delete"),
     ("/downloads/{id}/events", "get"), ("/files/{org}/{name}", "get")]}
+UNSEEN["/downloads", "post", "429"] = "no job store refuses it yet"
 # The engine seldom says that it cannot tell; tests/unit/test_server.c has the event's text.
 MAY_BE_UNSEEN = {("Progress", "indeterminate")}
 # Codes of errors that never reach a record: they are answers to a request, or make another attempt.
 NOT_IN_RECORDS = {"ok", "unauthorized", "forbidden", "method_not_allowed", "unsupported_media_type", "range_not_satisfiable",
-                  "queue_full", "stale_attempt"}
+                  "queue_full", "organisation_queue_full", "stale_attempt"}
 
 
 class Judged:

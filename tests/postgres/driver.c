@@ -15,6 +15,7 @@
 #define LINK_ENDS 4102444800000000
 
 static struct job_store *store;
+static int64_t next_ms; /* of claim(): poll() tells */
 static bool by_hand; /* between `begin` and `commit` or `rollback` */
 
 struct words {
@@ -134,7 +135,8 @@ static bool create(const char *org, const char *user, uint64_t queue_size, struc
 {
     struct job_request r = {
         .user_id = user, .org_id = org, .dataset_id = "set", .sql = "SELECT 1", .format = "csv"};
-    return CALL(e, store->api->create(store, &r, queue_size, ret, e));
+    store->bounds.queue_size = store->bounds.org_max_queued = queue_size;
+    return CALL(e, store->api->create(store, &r, ret, e));
 }
 
 /* create ORG USER QUEUE_SIZE */
@@ -166,7 +168,7 @@ static bool do_fill(const struct words *w, struct buf *out, struct error *e)
 static bool do_claim(const struct words *w, struct buf *out, struct error *e)
 {
     _cleanup_(job_list_release) struct job_list list = {0};
-    if (!CALL(e, store->api->claim(store, word(w, 1), number(w, 2), &list, e)))
+    if (!CALL(e, store->api->claim(store, word(w, 1), number(w, 2), &list, &next_ms, e)))
         return false;
     for (size_t i = 0; i < list.count; i++)
         buf_printf(out, " %s:%" PRIu32 ":%" PRId64, list.jobs[i].id, list.jobs[i].attempt,
@@ -189,7 +191,7 @@ static bool end_attempt(const char *how, const char *message, const struct job_a
         return CALL(e, store->api->publish(store, a, &r, ret, e));
     if (strcmp(how, "fail") == 0)
         return CALL(e, store->api->fail(store, a, &why, ret, e));
-    return CALL(e, store->api->requeue(store, a, ret, e));
+    return CALL(e, store->api->requeue(store, a, NULL, 0, ret, e));
 }
 
 /* publish|fail|requeue OWNER ID ATTEMPT [MESSAGE] */
@@ -259,14 +261,14 @@ static bool do_cleaned(const struct words *w, struct buf *out, struct error *e)
 static bool do_poll(const struct words *w, struct buf *out, struct error *e)
 {
     struct job_watch watched[16] = {0};
-    struct job_poll p = {.owner = word(w, 1), .renew = number(w, 2), .watched = watched};
+    struct job_poll p = {.owner = word(w, 1), .watched = watched};
     _cleanup_(job_poll_result_release) struct job_poll_result r = {0};
     for (size_t i = 3; i < w->count && p.watched_count < ARRAY_SIZE(watched); i++) {
         struct job_watch *one = &watched[p.watched_count++];
         snprintf(one->id, sizeof one->id, "%.36s", word(w, i));
         one->version = strtoll(word(w, i) + strlen(one->id) + 1, NULL, 10);
     }
-    if (!CALL(e, store->api->poll(store, &p, &r, e)))
+    if ((number(w, 2) && !CALL(e, store->api->renew(store, p.owner, e))) || !store->api->poll(store, &p, &r, e))
         return false;
     buf_printf(out, " claimable:%d owned:%zu", r.claimable, r.owned.count);
     for (size_t i = 0; i < r.owned.count; i++)
@@ -306,7 +308,7 @@ static bool do_drain(const struct words *w, struct buf *out, struct error *e)
     int64_t quiet_since = clock_monotonic_ms();
     while (clock_monotonic_ms() - quiet_since < 300) {
         _cleanup_(job_list_release) struct job_list list = {0};
-        if (!CALL(e, store->api->claim(store, word(w, 1), 5, &list, e)))
+        if (!CALL(e, store->api->claim(store, word(w, 1), 5, &list, &next_ms, e)))
             return false;
         bool ok = true;
         for (size_t i = 0; ok && i < list.count; i++) {
@@ -343,7 +345,7 @@ static bool do_life(const struct words *w, struct buf *out, struct error *e)
             ok = create("org", "user", 1000000, &j, e) &&
                  (i + 1 == batch || (store->api->release(store, e) && store->api->savepoint(store, e)));
         }
-        ok = ok && do_commit(w, out, e) && CALL(e, store->api->claim(store, "owner", batch, &list, e)) &&
+        ok = ok && do_commit(w, out, e) && CALL(e, store->api->claim(store, "owner", batch, &list, &next_ms, e)) &&
              do_begin(w, out, e);
         for (size_t i = 0; ok && i < list.count; i++) {
             struct job_attempt a = {.owner = "owner", .id = list.jobs[i].id, .attempt = list.jobs[i].attempt};

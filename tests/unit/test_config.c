@@ -98,11 +98,65 @@ static void the_services_of_the_seed_are_chosen_by_their_variables(void **state)
     done();
 }
 
+static bool lease_ok(const char *lease, const char *renewal, uint64_t expect_ms)
+{
+    char a[64], b[64];
+    snprintf(a, sizeof a, "GOPIE_DS_JOB_LEASE=%s", lease);
+    snprintf(b, sizeof b, "GOPIE_DS_JOB_RENEWAL=%s", renewal);
+    const char *const environment[] = {a, b, NULL};
+    bool ok = load("GOPIE_DS_DUCKDB_PATH=x\n", environment);
+    if (ok)
+        assert_int_equal(config.job_renewal, expect_ms);
+    else
+        assert_non_null(strstr(problems.data, "GOPIE_DS_JOB_RENEWAL"));
+    done();
+    return ok;
+}
+
+static void a_lease_is_renewed_twice_in_its_time(void **state)
+{
+    (void)state;
+    assert_true(lease_ok("", "", 5000));
+    assert_true(lease_ok("2s", "", 500)); /* the default follows a short lease */
+    assert_true(lease_ok("60s", "", 5000));
+    assert_true(lease_ok("2s", "1s", 1000));
+    assert_true(lease_ok("", "10s", 10000));
+    assert_false(lease_ok("2s", "1001ms", 0));
+    assert_false(lease_ok("", "11s", 0));
+    assert_false(lease_ok("", "99ms", 0)); /* below its own limit */
+}
+
+static void the_queue_has_its_defaults_and_limits(void **state)
+{
+    (void)state;
+    assert_true(load("GOPIE_DS_DUCKDB_PATH=x\n", nothing));
+    assert_int_equal(config.job_lease, 20000);
+    assert_int_equal(config.org_max_queued, 0);
+    assert_int_equal(config.org_max_running, 0);
+    assert_int_equal(config.max_attempts, 3);
+    assert_int_equal(config.max_rescues, 10);
+    assert_int_equal(config.retry_delay, 2000);
+    assert_int_equal(config.stall_timeout, 300000);
+    done();
+    static const char *const bad[] = {"GOPIE_DS_ORG_MAX_QUEUED=0", "GOPIE_DS_MAX_ATTEMPTS=0", "GOPIE_DS_MAX_ATTEMPTS=101",
+                                      "GOPIE_DS_MAX_RESCUES=0",    "GOPIE_DS_MAX_RESCUES=1001", "GOPIE_DS_RETRY_DELAY=61s",
+                                      "GOPIE_DS_STALL_TIMEOUT=999ms", "GOPIE_DS_ORG_MAX_RUNNING=-1"};
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        const char *const environment[] = {bad[i], NULL};
+        if (load("GOPIE_DS_DUCKDB_PATH=x\n", environment))
+            fail_msg("%s was taken", bad[i]);
+        assert_memory_equal(problems.data, bad[i], strcspn(bad[i], "="));
+        done();
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_file_reads_as_meant),
         cmocka_unit_test(all_that_is_wrong_is_said_at_once),
+        cmocka_unit_test(a_lease_is_renewed_twice_in_its_time),
+        cmocka_unit_test(the_queue_has_its_defaults_and_limits),
         cmocka_unit_test(the_services_of_the_seed_are_chosen_by_their_variables),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,6 +10,7 @@
 
 #include "job/fair_tag.h"
 #include "job/job.h"
+#include "job/retry.h"
 #include "job/store_thread.h"
 
 static void tags_are_fair(void **state)
@@ -20,6 +21,28 @@ static void tags_are_fair(void **state)
     assert_int_equal(fair_tag(1000, 17), 1001);
     assert_int_equal(fair_tag(0, 17), 17); /* a newcomer is not sent behind a long queue, */
     assert_int_equal(fair_tag(3, 17), 17); /* nor does one that was idle get turns for that */
+}
+
+static void retries_back_off(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t failures;
+        uint64_t base, whole;
+    } cases[] = {{0, 2000, 2000},   {1, 2000, 8000},   {2, 2000, 32000},     {3, 2000, 60000},     {99, 2000, 60000}, {UINT32_MAX, 1, 60000},
+                 {0, 60000, 60000}, {1, 16000, 60000}, {0, 3600000, 60000}, {0, UINT64_MAX, 60000}, {0, 1, 1}};
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        uint64_t whole = cases[i].whole, half = whole - whole / 2, least = UINT64_MAX, most = 0;
+        for (uint64_t random = UINT64_MAX; random > UINT64_MAX - 70000; random--) {
+            uint64_t delay = retry_delay_ms(cases[i].failures, cases[i].base, random);
+            least = delay < least ? delay : least;
+            most = delay > most ? delay : most;
+        }
+        assert_int_equal(least, half); /* every one between them may come, none beyond */
+        assert_int_equal(most, whole);
+    }
+    assert_int_equal(retry_delay_ms(0, 0, 7), 0);
+    assert_int_equal(retry_delay_ms(UINT32_MAX, 0, 7), 0);
 }
 
 static void only_these_steps_are_there(void **state)
@@ -104,7 +127,7 @@ static void a_record_is_the_contracts_json(void **state)
     assert_json(&j, "{\"id\":\"" ID "\",\"sql\":\"SELECT 1\",\"dataset_id\":\"d\",\"status\":\"processing\","
                     "\"format\":\"csv\",\"created_at\":\"2024-02-29T12:34:56.789012Z\","
                     "\"updated_at\":\"2024-02-29T12:34:56.789012Z\",\"user_id\":\"u\",\"org_id\":\"o\","
-                    "\"version\":2,\"attempt\":1,\"rows\":5,\"bytes\":0,\"percent\":12.3}");
+                    "\"version\":2,\"attempt\":1,\"failures\":0,\"rows\":5,\"bytes\":0,\"percent\":12.3}");
 
     j.status = JOB_COMPLETED;
     j.version = 3;
@@ -118,7 +141,7 @@ static void a_record_is_the_contracts_json(void **state)
             "\"format\":\"csv\",\"pre_signed_url\":\"http://h/f?a=1&b=2\","
             "\"created_at\":\"2024-02-29T12:34:56.789012Z\",\"updated_at\":\"2024-02-29T12:34:56.789012Z\","
             "\"expires_at\":\"2024-02-29T12:34:57.000000Z\",\"completed_at\":\"2024-02-29T12:34:57.000000Z\","
-            "\"user_id\":\"u\",\"org_id\":\"o\",\"version\":3,\"attempt\":1,\"rows\":0,\"bytes\":7,"
+            "\"user_id\":\"u\",\"org_id\":\"o\",\"version\":3,\"attempt\":1,\"failures\":0,\"rows\":0,\"bytes\":7,"
             "\"sha256\":\"abc\"}");
 
     j = small_job();
@@ -488,6 +511,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tags_are_fair),
+        cmocka_unit_test(retries_back_off),
         cmocka_unit_test(only_these_steps_are_there),
         cmocka_unit_test(names_are_the_contracts),
         cmocka_unit_test(keys_are_of_the_attempt),

@@ -47,9 +47,11 @@ static bool poll_store(struct job_store *s, const struct job_poll *p, struct job
     return true;
 }
 
-static bool requeue(struct job_store *s, const struct job_attempt *a, struct job *ret, struct error *e)
+static bool requeue(struct job_store *s, const struct job_attempt *a, const struct error *why, uint64_t delay_ms,
+                    struct job *ret, struct error *e)
 {
-    (void)s, (void)e;
+    (void)s, (void)e, (void)delay_ms;
+    assert_null(why);
     if (strcmp(a->id, ID) == 0 && a->attempt == ATTEMPT)
         put_back++;
     *ret = (struct job){.status = JOB_PENDING};
@@ -57,13 +59,21 @@ static bool requeue(struct job_store *s, const struct job_attempt *a, struct job
 }
 
 /* As one whose answer is too long for the time that it has. */
-static bool claim(struct job_store *s, const char *owner, size_t limit, struct job_list *ret, struct error *e)
+static bool claim(struct job_store *s, const char *owner, size_t limit, struct job_list *ret, int64_t *ret_next_ms,
+                  struct error *e)
 {
     (void)s, (void)owner;
     if (limit > 1)
         return error_set(e, ERROR_UNAVAILABLE, "the job store does not answer");
     claims_of_one++;
     *ret = (struct job_list){0};
+    *ret_next_ms = -1;
+    return true;
+}
+
+static bool renew(struct job_store *s, const char *owner, struct error *e)
+{
+    (void)s, (void)owner, (void)e;
     return true;
 }
 
@@ -77,6 +87,7 @@ static const struct job_store_api api = {.name = "stand-in",
                                          .rollback = nothing,
                                          .claim = claim,
                                          .requeue = requeue,
+                                         .renew = renew,
                                          .poll = poll_store};
 static struct job_store store = {.api = &api};
 
@@ -112,7 +123,7 @@ static int set_up(void **state)
                                                    .hub = w.hub,
                                                    .dispatcher = w.dispatcher,
                                                    .workers = 2,
-                                                   .lease_ms = 15000},
+                                                   .renewal_ms = 5000},
                           &e);
     *state = &w;
     return w.poller ? 0 : -1;

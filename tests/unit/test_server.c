@@ -343,8 +343,10 @@ static void leave_an_attempt(void)
     _cleanup_(job_release) struct job j = {0};
     struct job_list claimed = {0};
     bool found = false;
-    assert_true(s->api->begin(s, &e) && s->api->create(s, &asked, 10, &j, &e) &&
-                s->api->claim(s, "owner", 1, &claimed, &e) && s->api->remove(s, "acme", j.id, &found, &e) &&
+    int64_t next_ms;
+    s->bounds = (struct job_bounds){.queue_size = 10, .org_max_queued = 10};
+    assert_true(s->api->begin(s, &e) && s->api->create(s, &asked, &j, &e) &&
+                s->api->claim(s, "owner", 1, &claimed, &next_ms, &e) && s->api->remove(s, "acme", j.id, &found, &e) &&
                 s->api->commit(s, &e));
     assert_true(found);
     job_list_release(&claimed);
