@@ -25,7 +25,7 @@ def post_some(scene, dice, kinds=SIZES):
     """Some jobs, at some instances; a random moment later."""
     for _ in range(dice.randint(1, 3)):
         scene.load.in_background(scene.load.post, dice.choice(scene.cluster.instances), draw(dice, kinds))
-    moment = dice.uniform(0, 0.8)
+    moment = dice.uniform(0, 0.6)
     time.sleep(moment)
     return f"{moment:.2f} s behind its posts"
 
@@ -40,7 +40,6 @@ def test_kill(stage):
                 killed = number % 3 and trouble.kill_worker(scene.cluster, dice) or trouble.kill_server(server, dice)
                 scene.happened(number, killed, moment)
                 scene.cluster.wait_queue(BACKLOG)
-            scene.cluster.pace(0)
 
 
 def in_turn(scenario, kinds):
@@ -169,7 +168,6 @@ def test_away(stage):
         finally:
             cluster.place.postgres.start()
         scene.happened(1, ("Postgres away", f"for {time.monotonic() - gone:.1f} s, lease {lease_s} s"))
-        cluster.pace(0)
         scene.expect = {"attempts": 1, "failures": 0}
     assert scene.counts.jobs == 8
 
@@ -179,13 +177,12 @@ def test_rolling(stage):
     with stage(SHUTDOWN_GRACE="300ms") as scene:
         load, instances = scene.load, scene.cluster.instances
         scene.cluster.pace(PACE_S)
-        for number, dice in settings.rounds("rolling", 0.2, 6):
+        for number, dice in settings.rounds("rolling", 0.2, 4):
             for _ in range(3):
                 load.in_background(load.post, dice.choice(instances), draw(dice), follow=random.Random(dice.random()))
-            time.sleep(dice.uniform(0, 0.8))
+            time.sleep(dice.uniform(0, 0.6))
             scene.happened(number, trouble.end_server(instances[number % 2], dice))
             scene.cluster.wait_queue(BACKLOG)
-        scene.cluster.pace(0)
         scene.expect = {"failures": 0}
 
 
@@ -314,4 +311,4 @@ def test_chaos(stage):
     """Three instances, while instances, services, networks and clients come and go."""
     for number, dice in settings.rounds("chaos", 0.04):
         with stage(count=3, QUEUE_WORKERS=2, QUEUE_SIZE=40, SHUTDOWN_GRACE="300ms") as scene:
-            Chaos(scene).run(dice, 8)
+            Chaos(scene).run(dice, 6)

@@ -37,7 +37,8 @@ class Script:
 # --- processes ---
 
 def kill_server(instance, dice):
-    away_s = dice.choice([0, dice.uniform(0, 1), dice.uniform(0, 1), LEASE_S * 1.5])
+    """And started again: now and then when the other has taken up its jobs."""
+    away_s = dice.choice([0, *(dice.uniform(0, 1) for _ in range(4)), LEASE_S * 1.5])
     instance.end(signal.SIGKILL)
     time.sleep(away_s)
     instance.start()
@@ -98,7 +99,7 @@ def kill_s3(cluster, dice):
 
 
 def _pause(name, peer, dice):
-    for_s = dice.uniform(0.3, 1.5 * LEASE_S)
+    for_s = dice.uniform(0.3, 1.25 * LEASE_S)
     peer.pause()
     try:
         time.sleep(for_s)
@@ -120,7 +121,7 @@ def pause_s3(cluster, dice):
 def _network(cluster, dice, where, what):
     instance = dice.choice(cluster.instances)
     network = getattr(instance, where)
-    for_s = dice.choice([0, dice.uniform(0.1, 1.5 * LEASE_S)])
+    for_s = dice.choice([0, dice.uniform(0.1, 1.25 * LEASE_S)])
     more = ""
     if what == "slow":
         delay_s, for_s = dice.uniform(0.05, 0.3), max(for_s, 1)
