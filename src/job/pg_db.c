@@ -20,10 +20,13 @@ struct pg_db {
     char *told; /* what was noted last of a connection that is lost; NULL: it is there */
 
     bool in_transaction;
-    bool sent;       /* the server knows of the transaction */
-    bool lost;       /* the connection broke in it */
+    bool sent; /* the server knows of the transaction */
+    bool lost; /* the connection broke in it */
+    bool each; /* every query is a transaction of its own, */
+    int64_t each_lock;
+    bool other_default; /* and needs a BEGIN: the sessions of this connection are not as ours are to be */
     uint64_t timeout_ms;
-    char settings[320], lock[64];
+    char settings[640];
     const char *queued[QUEUE_MAX];
     size_t queued_count;
 };
@@ -54,6 +57,7 @@ static bool make_connection(struct pg_db *db, struct error *e)
 {
     db->conn = pg_connect(&db->options, db->name, &db->encoding, e);
     db->last_try = db->up_since = clock_monotonic_ms();
+    db->other_default = false;
     return db->conn;
 }
 
@@ -152,9 +156,10 @@ const char *pg_db_name(const struct pg_db *db)
 
 /* --- one trip: statements there, answers back --- */
 
-/* What goes wrong in a trip: the first error, and whether the connection is to be given up. */
+/* What goes wrong in a trip: the first error, whether the connection is to be given up, and whether it was
+ * SET_READ_WRITE that failed. */
 struct trip_error {
-    bool failed, broken;
+    bool failed, broken, other_default;
     struct error error;
 };
 
@@ -189,6 +194,7 @@ static void classify(const PGresult *r, struct trip_error *t)
         {"58", ERROR_UNAVAILABLE, false, "the job store's disk fails"},
         {"XX", ERROR_UNAVAILABLE, false, "the job store is damaged"},
         {"25006", ERROR_UNAVAILABLE, true, "the job store is read-only"},
+        {"0A000", ERROR_UNAVAILABLE, true, "the job store is read-only"}, /* BEGIN READ WRITE on a standby */
         {"25P", ERROR_UNAVAILABLE, false, "the job store undid the transaction"},
         {"22021", ERROR_INVALID, false, "a character that the job store's encoding does not have"},
         {"22P05", ERROR_INVALID, false, "a character that the job store's encoding does not have"},
@@ -203,6 +209,7 @@ static void classify(const PGresult *r, struct trip_error *t)
             t->broken = classes[i].broken;
             break;
         }
+    t->other_default = in_class(sqlstate, "25001");
     if (severity && strcmp(severity, "ERROR") != 0) { /* FATAL: the session is over */
         t->broken = true;
         code = ERROR_UNAVAILABLE;
@@ -319,6 +326,7 @@ static bool trip(struct pg_db *db, const char *sql, const struct pg_value *value
             error_set(&t.error, ERROR_UNAVAILABLE, "the connection to the job store is lost");
         if (t.error.code == ERROR_UNAVAILABLE)
             db->up_since = clock_monotonic_ms();
+        db->other_default = db->other_default || t.other_default;
         *e = t.error;
         return false;
     }
@@ -330,6 +338,8 @@ static bool trip(struct pg_db *db, const char *sql, const struct pg_value *value
 
 bool pg_db_queue(struct pg_db *db, const char *sql, struct error *e)
 {
+    if (db->each)
+        return true;
     if (db->lost)
         return error_set(e, ERROR_UNAVAILABLE, "the connection to the job store is lost");
     if (db->queued_count == QUEUE_MAX) { /* a batch of calls that sent nothing */
@@ -347,42 +357,57 @@ bool pg_db_queue(struct pg_db *db, const char *sql, struct error *e)
  * not take what the server sends, holds its locks for no longer than a statement may take. */
 #define LOCK_TIMEOUT_MAX_MS 5000
 
-static void queue_settings(struct pg_db *db, uint64_t timeout_ms)
+/* Alone in a transaction without a BEGIN. A session's defaults are the role's, the database's, or what
+ * another left behind a pooler: the server refuses to change them by now (25001), and this is how we learn. */
+#define SET_READ_WRITE                                            \
+    ", set_config('transaction_isolation', 'read committed', true)" \
+    ", set_config('transaction_read_only', 'off', true)"
+#define SET_READ_ONLY ", set_config('transaction_read_only', 'on', true)"
+
+/* One statement, in the order in which it is written: so the lock is waited for within its timeout. The next
+ * statement's snapshot is taken behind it. */
+static void queue_settings(struct pg_db *db, uint64_t timeout_ms, const char *more, int64_t lock)
 {
+    char take_lock[64] = "";
     db->timeout_ms = timeout_ms ? timeout_ms : db->options.timeout_ms;
     uint64_t lock_timeout = db->timeout_ms * 3 / 4;
     if (lock_timeout > LOCK_TIMEOUT_MAX_MS)
         lock_timeout = LOCK_TIMEOUT_MAX_MS;
+    if (lock)
+        snprintf(take_lock, sizeof take_lock, ", pg_advisory_xact_lock(%" PRId64 ")", lock);
     snprintf(db->settings, sizeof db->settings,
              "SELECT set_config('statement_timeout', '%" PRIu64 "', true),"
              " set_config('lock_timeout', '%" PRIu64 "', true),"
              " set_config('idle_in_transaction_session_timeout', '%" PRIu64 "', true),"
-             " set_config('tcp_user_timeout', '%" PRIu64 "', true)",
-             db->timeout_ms, lock_timeout, db->timeout_ms, db->timeout_ms);
+             " set_config('tcp_user_timeout', '%" PRIu64 "', true)%s%s",
+             db->timeout_ms, lock_timeout, db->timeout_ms, db->timeout_ms, more, take_lock);
     db->queued[db->queued_count++] = db->settings;
 }
 
 bool pg_db_begin(struct pg_db *db, int64_t lock, uint64_t timeout_ms, struct error *e)
 {
     pg_db_rollback(db);
-    db->sent = db->lost = false;
     if (!ensure_connected(db, e))
         return false;
     db->in_transaction = true;
+    db->sent = false;
     db->queued[db->queued_count++] = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
-    queue_settings(db, timeout_ms);
-    if (lock) {
-        snprintf(db->lock, sizeof db->lock, "SELECT pg_advisory_xact_lock(%" PRId64 ")", lock);
-        db->queued[db->queued_count++] = db->lock;
-    }
+    queue_settings(db, timeout_ms, "", lock);
     return true;
+}
+
+void pg_db_begin_each(struct pg_db *db, int64_t lock)
+{
+    pg_db_rollback(db);
+    db->each = true;
+    db->each_lock = lock;
 }
 
 bool pg_db_commit(struct pg_db *db, struct error *e)
 {
     PGresult *r = NULL;
-    bool nothing = !db->sent;
-    db->in_transaction = false;
+    bool nothing = db->each || !db->sent;
+    db->in_transaction = db->each = false;
     if (db->lost)
         return error_set(e, ERROR_UNAVAILABLE, "the connection to the job store is lost");
     if (nothing) {
@@ -403,7 +428,7 @@ void pg_db_rollback(struct pg_db *db)
     struct error ignored; /* a connection that is lost has undone it */
     PGresult *r = NULL;
     bool known = db->in_transaction && db->sent && db->conn;
-    db->in_transaction = db->lost = false;
+    db->in_transaction = db->lost = db->each = false;
     db->queued_count = 0;
     if (known && trip(db, NULL, NULL, 0, "ROLLBACK", &r, &ignored))
         PQclear(r);
@@ -413,40 +438,74 @@ void pg_db_rollback(struct pg_db *db)
 
 bool pg_db_in_transaction(const struct pg_db *db)
 {
-    return db->in_transaction;
+    return db->in_transaction || db->each;
 }
 
-struct pg_rows *pg_db_query(struct pg_db *db, const char *sql, const struct pg_value *values, size_t count,
-                            struct error *e)
+/* A transaction of its own, with a BEGIN. */
+static bool query_between_begin_and_commit(struct pg_db *db, const char *sql, const struct pg_value *values,
+                                           size_t count, PGresult **ret, struct error *e)
 {
-    const char *last = NULL;
-    PGresult *result = NULL;
+    int64_t lock = db->each_lock;
+    bool ok = pg_db_begin(db, lock, 0, e) && trip(db, sql, values, count, "COMMIT", ret, e);
+    if (ok)
+        db->in_transaction = false;
+    pg_db_begin_each(db, lock);
+    return ok;
+}
+
+/* The server begins a transaction with the first statement of a trip, and commits at its end. */
+static bool query_in_one_trip(struct pg_db *db, const char *sql, const struct pg_value *values, size_t count,
+                              const char *more, PGresult **ret, struct error *e)
+{
+    if (!ensure_connected(db, e))
+        return false;
+    db->timeout_ms = db->options.timeout_ms;
+    if (more)
+        queue_settings(db, 0, more, db->each ? db->each_lock : 0);
+    return trip(db, sql, values, count, NULL, ret, e);
+}
+
+static bool query(struct pg_db *db, const char *sql, const struct pg_value *values, size_t count, bool plain,
+                  PGresult **ret, struct error *e)
+{
+    if (db->lost)
+        return error_set(e, ERROR_UNAVAILABLE, "the connection to the job store is lost");
+    if (db->in_transaction)
+        return trip(db, sql, values, count, NULL, ret, e);
+    if (!db->each)
+        return query_in_one_trip(db, sql, values, count, plain ? NULL : SET_READ_ONLY, ret, e);
+    if (!db->other_default) {
+        if (query_in_one_trip(db, sql, values, count, SET_READ_WRITE, ret, e))
+            return true;
+        if (!db->other_default)
+            return false;
+    }
+    return query_between_begin_and_commit(db, sql, values, count, ret, e);
+}
+
+static struct pg_rows *query_rows(struct pg_db *db, const char *sql, const struct pg_value *values, size_t count,
+                                  bool plain, struct error *e)
+{
     struct pg_rows *rows = calloc(1, sizeof *rows);
     if (!rows) {
         out_of_memory(e);
         return NULL;
     }
-    if (db->lost) {
-        error_set(e, ERROR_UNAVAILABLE, "the connection to the job store is lost");
-        goto failed;
+    if (!query(db, sql, values, count, plain, &rows->result, e)) {
+        free(rows);
+        return NULL;
     }
-    bool alone = !db->in_transaction;
-    if (alone) {
-        if (!pg_db_begin(db, 0, 0, e))
-            goto failed;
-        db->queued[0] = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY";
-        last = "COMMIT";
-    }
-    bool ok = trip(db, sql, values, count, last, &result, e);
-    if (alone && ok)
-        db->in_transaction = false;
-    else if (alone)
-        pg_db_rollback(db);
-    if (!ok)
-        goto failed;
-    rows->result = result;
     return rows;
-failed:
-    free(rows);
-    return NULL;
+}
+
+struct pg_rows *pg_db_query(struct pg_db *db, const char *sql, const struct pg_value *values, size_t count,
+                            struct error *e)
+{
+    return query_rows(db, sql, values, count, false, e);
+}
+
+struct pg_rows *pg_db_query_plain(struct pg_db *db, const char *sql, const struct pg_value *values, size_t count,
+                                  struct error *e)
+{
+    return query_rows(db, sql, values, count, true, e);
 }

@@ -8,7 +8,8 @@
  *
  * Statements that control the transaction are not sent on their own: they wait for the next query and
  * travel with it, so that a transaction of n queries costs n + 1 round trips. What goes wrong with them is
- * that query's error. */
+ * that query's error. A transaction of one query needs no such statement: the server begins one with a trip
+ * and commits it at the end (the Sync; PostgreSQL manual, "Message Flow", "Pipelining"). */
 #ifndef JOB_PG_DB_H
 #define JOB_PG_DB_H
 
@@ -53,14 +54,20 @@ struct pg_value {
  * at most once a second; in between it fails at once. */
 MUST_CHECK bool pg_db_begin(struct pg_db *db, int64_t lock, uint64_t timeout_ms, struct error *e);
 
-/* `sql` (a constant without parameters) goes with the next query, or with the commit. */
+/* Each query from here to the commit or rollback is a transaction of its own that writes, of two statements
+ * (the settings with the lock, and the query) in one trip; in an error of one of the kinds that
+ * pg_db_commit() knows, too, it is not known whether it was committed. */
+void pg_db_begin_each(struct pg_db *db, int64_t lock);
+
+/* `sql` (a constant without parameters) goes with the next query, or with the commit. Nothing at all where
+ * each query is a transaction. */
 MUST_CHECK bool pg_db_queue(struct pg_db *db, const char *sql, struct error *e);
 
 /* Commits; where nothing was sent, there is nothing to commit. False: undone, or, when the connection
  * broke just then, not known. */
 MUST_CHECK bool pg_db_commit(struct pg_db *db, struct error *e);
 void pg_db_rollback(struct pg_db *db); /* does nothing where no transaction is open */
-bool pg_db_in_transaction(const struct pg_db *db);
+bool pg_db_in_transaction(const struct pg_db *db); /* or between pg_db_begin_each() and its end */
 
 /* Rows of an answer. */
 struct pg_rows;
@@ -72,6 +79,11 @@ size_t pg_rows_count(const struct pg_rows *rows);
  * NULL on failure; the transaction can then only be rolled back, also to a savepoint. */
 struct pg_rows *pg_db_query(struct pg_db *db, const char *sql, const struct pg_value *values, size_t count,
                             struct error *e);
+
+/* The same; but where no transaction is open, `sql` (that only reads, and not for long) is the only statement:
+ * no timeout at the server, ours alone. */
+struct pg_rows *pg_db_query_plain(struct pg_db *db, const char *sql, const struct pg_value *values, size_t count,
+                                  struct error *e);
 
 /* A reader of one row. A value of another type or shape than what is asked for makes `wrong` true, memory
  * that is out `no_memory`; both stay, so a reader may read all and look once. NULL reads as 0, "" or NULL. */

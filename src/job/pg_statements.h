@@ -43,10 +43,13 @@
 /* How many of those rows there are, up to `max`. */
 #define COUNT(rows, max) "(SELECT count(*) FROM (SELECT FROM downloads_queue WHERE " rows " LIMIT " max ") counted)"
 
-/* The place of a job with the tag `own`, as things stand; `held` is whether it is, or NULL. */
-#define POSITION(own, org, held, tag, seq, due)                                                              \
-    "least(1 + " COUNT(READY(tag, seq) " AND tag <= " own, "10000") " + " COUNT(DUE(due), "10000")           \
-    " + CASE WHEN " held " THEN " COUNT("org_id = " org " AND held AND tag < " own, "10000") " ELSE 0 END, 10000)"
+/* The place of a job behind all before (`own`, `own_seq`), as things stand; of one that is `held` also behind
+ * those of its organisation that are. */
+#define POSITION(own, own_seq, org, held, tag, seq, due)                                                     \
+    "least(1 + " COUNT(READY(tag, seq) " AND (tag, seq) < (" own ", " own_seq ")", "10000")                  \
+    " + " COUNT(DUE(due) " AND (tag, seq) < (" own ", " own_seq ")", "10000")                                \
+    " + CASE WHEN " held " THEN " COUNT("org_id = " org " AND held AND (tag, seq) < (" own ", " own_seq ")", "10000") \
+    " ELSE 0 END, 10000)"
 
 /* What `left_queue` (org_id, held) left behind: room for the first of their organisation that is held. It
  * goes as one that is due now, behind those of its organisation that run. Up to four at once, should a bound
@@ -132,7 +135,7 @@
       " seen AS (INSERT INTO downloads_seen (id, org_id, user_id, created_at)"                               \
       "  SELECT id, org_id, user_id, created_at FROM record WHERE $8::boolean)"                              \
       " SELECT r.created_at, full_of_all, CASE WHEN r.id IS NOT NULL THEN "                                  \
-      POSITION("place.tag", "$3", "place.held", "$11", "$12", "$13") " END"                                  \
+      POSITION("place.tag", "9223372036854775807", "$3", "place.held", "$11", "$12", "$13") " END"                                  \
       " FROM place LEFT JOIN record r ON true")                                                              \
     /* $1 owner, $2 limit, $3 lease (ms), $4 whether others' jobs whose lease is over may be taken too: as   \
      * if put back and claimed, hence two versions on; $5 to $8 the frontier (tag, seq, due, lease),         \
@@ -208,7 +211,7 @@
     /* With when it is tried again and its place in the queue, where it waits. */                            \
     X(GET,                                                                                                   \
       "SELECT" WHOLE_JOB ", q.retry_at, CASE WHEN q.id IS NOT NULL THEN "                                    \
-      POSITION("q.tag", "q.org_id", "q.held", "0", "0", "0") " END"                                          \
+      POSITION("q.tag", "q.seq", "q.org_id", "q.held", "0", "0", "0") " END"                                          \
       " FROM downloads d LEFT JOIN downloads_jobs j ON j.id = d.id"                                          \
       " LEFT JOIN downloads_queue q ON q.id = d.id AND q.owner IS NULL"                                      \
       " WHERE d.id = $1 AND d.org_id = $2")                                                                  \

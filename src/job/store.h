@@ -2,9 +2,9 @@
  *
  * One interface, a backend each for SQLite and Postgres. Every call blocks; a store belongs to one
  * thread at a time (store_thread.h), and no call is made on the event loop. The clock is the store's own.
- * Calls that write run inside a transaction, each inside a savepoint that is undone when the call fails
- * (store_thread.c puts both around it): so a call that fails leaves no trace. get() and list() may run
- * outside of any.
+ * Calls that write run inside a transaction, alone in it, or each inside a savepoint that is undone when the
+ * call fails (store_thread.c puts these around it): so a call that fails leaves no trace. get() and list()
+ * may run outside of any.
  *
  * Tables: `downloads` (the contract's, the log), `downloads_jobs` (one row a job: what we know beyond it),
  * `downloads_queue` (one row while it waits or runs; only what is in it ever runs), `downloads_attempts` (one
@@ -126,8 +126,13 @@ struct job_store_api {
 
     /* Transactions: begin, then for each call savepoint + (release | rollback_to), then commit. A failed
      * commit undoes all. A backend may lose the whole transaction in mid-way (a full disk): then savepoint
-     * and commit fail too. rollback() ends what is left of it, and does nothing where nothing is. */
+     * and commit fail too. rollback() ends what is left of it, and does nothing where nothing is.
+     * Or, for a single call: begin_one, then commit, or rollback where the call failed; no savepoint. On
+     * Postgres each statement of that call is a transaction of its own, committed before its answer comes: so
+     * what a call changes, it changes in one statement, which is right whatever the call sends before or behind
+     * it; and a call that fails with ERROR_UNAVAILABLE may have been committed, as with a failed commit. */
     bool (*begin)(struct job_store *s, struct error *e);
+    bool (*begin_one)(struct job_store *s, struct error *e);
     bool (*savepoint)(struct job_store *s, struct error *e);
     bool (*release)(struct job_store *s, struct error *e);
     void (*rollback_to)(struct job_store *s);

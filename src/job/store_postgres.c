@@ -190,6 +190,14 @@ static bool postgres_begin(struct job_store *store, struct error *e)
     return pg_db_begin(db_of(store), WRITE_LOCK, 0, e);
 }
 
+static bool postgres_begin_one(struct job_store *store, struct error *e)
+{
+    (void)e; /* the call connects */
+    of(store)->frontier_at_begin = of(store)->frontier;
+    pg_db_begin_each(db_of(store), WRITE_LOCK);
+    return true;
+}
+
 static bool postgres_savepoint(struct job_store *store, struct error *e)
 {
     return pg_db_queue(db_of(store), "SAVEPOINT call", e);
@@ -518,8 +526,8 @@ static bool postgres_attempts(struct job_store *store, const char *id, struct jo
 static bool see_records(struct postgres_store *s, struct error *e)
 {
     bool alone = !pg_db_in_transaction(s->db);
-    if (alone && !pg_db_begin(s->db, 0, 0, e))
-        return false;
+    if (alone)
+        pg_db_begin_each(s->db, 0);
     bool ok = execute(s->db, SEE_RECORDS, NULL, 0, e) >= 0 && (!alone || pg_db_commit(s->db, e));
     if (ok)
         s->seen_at = clock_monotonic_ms();
@@ -663,7 +671,7 @@ static bool postgres_poll(struct job_store *store, const struct job_poll *p, str
                                       INTEGER(f->lease_until)};
     if (!buf_ok(&ids) || !buf_ok(&versions) || !buf_ok(&row_counts) || !buf_ok(&bytes))
         return out_of_memory(e);
-    _cleanup_pg_rows_ struct pg_rows *rows = pg_db_query(s->db, POLL, values, ARRAY_SIZE(values), e);
+    _cleanup_pg_rows_ struct pg_rows *rows = pg_db_query_plain(s->db, POLL, values, ARRAY_SIZE(values), e);
     return rows && read_poll(rows, ret, e);
 }
 
@@ -701,6 +709,7 @@ static const struct job_store_api postgres_api = {
     .name = "postgres",
     .close = postgres_close,
     .begin = postgres_begin,
+    .begin_one = postgres_begin_one,
     .savepoint = postgres_savepoint,
     .release = postgres_release,
     .rollback_to = postgres_rollback_to,

@@ -702,6 +702,7 @@ static const struct job_store_api sqlite_api = {
     .name = "sqlite",
     .close = sqlite_close,
     .begin = sqlite_begin,
+    .begin_one = sqlite_begin, /* a call that fails is undone by its rollback() */
     .savepoint = sqlite_savepoint,
     .release = sqlite_release,
     .rollback_to = sqlite_rollback_to,

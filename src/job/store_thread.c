@@ -58,12 +58,16 @@ static void look_first(struct task_list *tasks, struct job_store *s)
     *tasks = rest;
 }
 
-static void run_writes(struct task_list *tasks, void *context)
+static bool call_alone(struct job_store *s, struct store_task *t, struct error *e)
 {
-    struct job_store *s = context;
-    look_first(tasks, s);
-    if (!tasks->first)
-        return;
+    if (s->api->begin_one(s, e) && t->call(s, t, e) && s->api->commit(s, e))
+        return true;
+    s->api->rollback(s);
+    return false;
+}
+
+static void call_together(struct job_store *s, struct task_list *tasks)
+{
     struct error why;
     bool begun = s->api->begin(s, &why);
     for (struct task *t = tasks->first; t; t = t->next) {
@@ -79,6 +83,19 @@ static void run_writes(struct task_list *tasks, void *context)
             if (of_task(t)->ok)
                 fail_task(of_task(t), &why);
     }
+}
+
+static void run_writes(struct task_list *tasks, void *context)
+{
+    struct job_store *s = context;
+    look_first(tasks, s);
+    if (!tasks->first)
+        return;
+    struct store_task *first = of_task(tasks->first);
+    if (tasks->first->next)
+        call_together(s, tasks);
+    else
+        first->ok = call_alone(s, first, &first->error);
     for (struct task *t; (t = task_list_take(tasks));)
         mailbox_post(t->reply_to, t);
 }

@@ -1,7 +1,8 @@
 /* The two threads on which the job store is called, and the way there from the event loop.
  *
- * `control` does every write: creations, claims, progress, ends, deletions. What waits together is committed
- * together: one transaction for all tasks that are there, a savepoint each. `api` does reads (get, list),
+ * `control` does every write: creations, claims, progress, ends, deletions. A task that is there alone has a
+ * transaction to itself (job_store_api.begin_one); what waits together is committed together: one transaction for
+ * all tasks that are there, a savepoint each. `api` does reads (get, list),
  * each a statement outside of a transaction, so that no user's query delays a claim. */
 #ifndef JOB_STORE_THREAD_H
 #define JOB_STORE_THREAD_H
@@ -15,7 +16,7 @@
  * the results are filled, so `done` releases them in either case. */
 struct store_task {
     struct task task; /* of store_thread.c */
-    /* On the store thread: one or more calls of the store's api. */
+    /* On the store thread: a call of the store's api, or several that may each stand without the others. */
     bool (*call)(struct job_store *s, struct store_task *t, struct error *e);
     void (*done)(struct store_task *t); /* on the loop; may free the task */
     bool ok;                            /* for `done` */

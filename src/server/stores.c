@@ -64,8 +64,7 @@ static struct job_store *open_postgres(const struct settings *s, bool for_contro
 /* The queue as the bounds of this start would have it. */
 static bool settle(struct job_store *s, struct error *e)
 {
-    if (s->api->begin(s, e) && s->api->savepoint(s, e) && s->api->settle(s, e) && s->api->release(s, e) &&
-        s->api->commit(s, e))
+    if (s->api->begin_one(s, e) && s->api->settle(s, e) && s->api->commit(s, e))
         return true;
     s->api->rollback(s);
     return false;

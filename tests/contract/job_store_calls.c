@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 const struct job_store_backend *suite_backend;
+bool suite_together;
 
 int suite_open(void **state)
 {
@@ -25,18 +26,23 @@ int suite_close(void **state)
 void call_begin(struct job_store *s)
 {
     struct error e = {0};
-    assert_true(s->api->begin(s, &e));
-    assert_true(s->api->savepoint(s, &e));
+    if (suite_together)
+        assert_true(s->api->begin(s, &e) && s->api->savepoint(s, &e));
+    else
+        assert_true(s->api->begin_one(s, &e));
 }
 
 bool call_end(struct job_store *s, bool ok, struct error *e)
 {
     struct error end = {0};
-    if (ok)
-        assert_true(s->api->release(s, &end));
-    else
+    if (!suite_together && !ok)
+        s->api->rollback(s);
+    else if (suite_together && !ok)
         s->api->rollback_to(s);
-    assert_true(s->api->commit(s, &end));
+    else if (suite_together)
+        assert_true(s->api->release(s, &end));
+    if (ok || suite_together)
+        assert_true(s->api->commit(s, &end));
     if (!ok)
         assert_int_not_equal(e->code, ERROR_NONE);
     return ok;

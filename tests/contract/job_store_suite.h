@@ -1,5 +1,6 @@
-/* What every job store must do, told through its interface alone; each backend runs it. In two halves: the
- * queue (job_store_queue.c) and the records (job_store_records.c). */
+/* What every job store must do, told through its interface alone; each backend runs it. In three parts: the
+ * queue (job_store_queue.c), its bounds and what is tried again (job_store_retries.c), and the records
+ * (job_store_records.c). */
 #ifndef TESTS_JOB_STORE_SUITE_H
 #define TESTS_JOB_STORE_SUITE_H
 
@@ -15,11 +16,21 @@ struct job_store_backend {
 
 /* The number of failed tests. */
 int job_store_queue_run(const struct job_store_backend *backend);
+int job_store_retries_run(const struct job_store_backend *backend);
 int job_store_records_run(const struct job_store_backend *backend);
 
+/* Whether calls are made as those of a batch are, else as one that is alone. */
+extern bool suite_together;
+
+/* All of it, with calls of both kinds. */
 static inline int job_store_suite_run(const struct job_store_backend *backend)
 {
-    return job_store_queue_run(backend) + job_store_records_run(backend);
+    int failed = 0;
+    for (int together = 0; together < 2; together++) {
+        suite_together = together;
+        failed += job_store_queue_run(backend) + job_store_retries_run(backend) + job_store_records_run(backend);
+    }
+    return failed;
 }
 
 /* A test's empty store of the backend whose suite runs, and its end. */
@@ -28,7 +39,7 @@ int suite_open(void **state);
 int suite_close(void **state);
 
 /* For a backend's own tests too (job_store_calls.c). One call as the control thread makes it: a
- * transaction and a savepoint around it, undone where it fails. `call` is an expression of the store's
+ * transaction (and, together, a savepoint) around it, undone where it fails. `call` is an expression of the store's
  * api; its value is whether all was well. (s->api->fail)(...): cmocka has a macro of that name. */
 void call_begin(struct job_store *s);
 bool call_end(struct job_store *s, bool ok, struct error *e);

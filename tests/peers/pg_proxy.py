@@ -6,16 +6,18 @@ import socket
 import struct
 import threading
 
-
 WRITES = r"\b(INSERT INTO|UPDATE|DELETE FROM)\b"
 
 
 class PgProxy:
-    """`fault`: None, or (place, text): the first statement that begins with that text is cut off "before" (it
-    never reaches the server) or "after" (the server has done it and is out of the transaction, and its answer is lost).
+    """`fault`: None, or (place, text): at the first statement that begins with that text the connection is cut
+    "before" (it never reaches the server),
+    "unsynced" (the server has done it, and hears no Sync: where nothing else does, that would have committed),
+    "racing" (just behind the Sync: who knows what the server makes of it), or
+    "after" (the server has done the trip and is out of the transaction, and its answer is lost).
 
-    `commit_fault`: None, or (place, pattern): the same for the first trip that commits a transaction with a statement
-    that the pattern is found in (WRITES: any that writes): by COMMIT, or by its Sync, where there was no BEGIN."""
+    `commit_fault`: None, or (place, pattern): the same for the first trip that commits a transaction with a statement that
+    the pattern is found in (WRITES: any that writes): by COMMIT, or by its Sync, where there was no BEGIN."""
 
     def __init__(self, host, port):
         self.server, self.fault, self.commit_fault = (host, port), None, None
@@ -41,7 +43,8 @@ class PgProxy:
             server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self.lock:
                 self.sockets += [client, server]
-            state = {"mute": False, "statements": []}  # the latter: since the session was last out of a transaction
+            # `statements`: since the session was last out of a transaction.
+            state = {"mute": False, "place": None, "executes": 0, "statements": []}
             threading.Thread(target=self._to_server, args=(client, server, state), daemon=True).start()
             threading.Thread(target=self._to_client, args=(client, server, state), daemon=True).start()
 
@@ -63,6 +66,15 @@ class PgProxy:
             data += more
         return data
 
+    @staticmethod
+    def _kinds(data):
+        """Of the whole messages in there, whose first begins with the first byte."""
+        kinds, at = b"", 0
+        while at + 5 <= len(data) and at + 1 + (length := struct.unpack_from("!I", data, at + 1)[0]) <= len(data):
+            kinds += data[at:at + 1]
+            at += 1 + length
+        return kinds
+
     def _to_server(self, client, server, state):
         try:
             while True:  # the start-up messages have no type
@@ -71,53 +83,65 @@ class PgProxy:
                 server.sendall(head + self._read(client, length - 8))
                 if code >> 16 == 3:
                     break
-            pending = b""
+            pending, executes = b"", 0
             while True:
                 head = self._read(client, 5)
                 body = self._read(client, struct.unpack("!I", head[1:])[0] - 4)
                 pending += head + body
-                place = None
                 if head[:1] == b"P":
                     statement = body.split(b"\0")[1].decode()
                     state["statements"].append(statement)
                     if self.fault and statement.startswith(self.fault[1]):
-                        place, self.fault = self.fault[0], None
-                elif head[:1] == b"S":
-                    self.trips += 1
-                    place = self._place_of_commit(state["statements"])
-                if place == "before":
+                        state["place"], self.fault = self.fault[0], None
+                elif head[:1] == b"S" and self._is_commit(state["statements"]):
+                    state["place"], self.commit_fault = self.commit_fault[0], None
+                if state["place"] == "before":
                     self.faults_made += 1
                     self._close(client, server)
                     return
-                if place == "after":
+                if state["place"]:
                     state["mute"] = True
+                if head[:1] == b"S":
+                    self.trips += 1
+                    if state["place"] == "unsynced":
+                        state["executes"] = executes
+                        pending = pending[:-5] + b"H\0\0\0\4"  # Flush: answer all, and go on
+                    if state["place"] == "racing":
+                        server.sendall(pending)
+                        self.faults_made += 1
+                        self._close(client, server)
+                        return
+                    executes = 0
+                elif head[:1] == b"E":
+                    executes += 1
                 if head[:1] not in b"PBDE":
                     server.sendall(pending)
                     pending = b""
         except OSError:
             self._close(client, server)
 
-    def _place_of_commit(self, statements):
-        """At a Sync: where the connection is to be cut, if at all."""
-        words = [s.split(None, 1)[0] for s in statements if s.strip()]
-        commits = "COMMIT" in words or "BEGIN" not in words
-        with self.lock:
-            if not self.commit_fault or not commits or not any(re.search(self.commit_fault[1], s) for s in statements):
-                return None
-            place, self.commit_fault = self.commit_fault[0], None
-            return place
+    def _is_commit(self, statements):
+        """At a Sync: whether it is the one to be cut off."""
+        fault, words = self.commit_fault, [s.split(None, 1)[0] for s in statements if s.strip()]
+        return fault and ("COMMIT" in words or "BEGIN" not in words) and any(re.search(fault[1], s) for s in statements)
 
     def _to_client(self, client, server, state):
+        unheard = b""
         try:
             while True:
                 data = server.recv(65536)
                 if not data:
                     break
-                if data.endswith(b"Z\0\0\0\5I") and not state["mute"]:
-                    state["statements"] = []
                 if not state["mute"]:
+                    if data.endswith(b"Z\0\0\0\5I"):
+                        state["statements"] = []
                     client.sendall(data)
-                elif data.endswith(b"Z\0\0\0\5I"):  # ready again: it is done
+                    continue
+                unheard += data
+                kinds = self._kinds(unheard)
+                unsynced = state["place"] == "unsynced"
+                done = kinds.count(b"C") == state["executes"] > 0 if unsynced else kinds.endswith(b"Z")
+                if done and (unsynced or unheard.endswith(b"I")):  # idle again: it is out of the transaction
                     self.faults_made += 1
                     break
         except OSError:

@@ -45,24 +45,15 @@ static const char *variable(const char *name)
     return value ? value : "";
 }
 
-/* One call, with what the control thread puts around it. */
-#define CALL(e, call)                                                                                        \
-    (by_hand ? (call)                                                                                        \
-             : store->api->begin(store, e) &&                                                                \
-                   end_call(store->api->savepoint(store, e) && (call) && store->api->release(store, e), e))
+/* One call, with what the control thread puts around one that is alone. */
+#define CALL(e, call) (by_hand ? (call) : end_call(store->api->begin_one(store, e) && (call), e))
 
 static bool end_call(bool ok, struct error *e)
 {
-    struct error end;
-    if (!ok)
-        store->api->rollback_to(store);
-    bool committed = store->api->commit(store, &end);
-    if (!committed) {
-        store->api->rollback(store);
-        if (ok)
-            *e = end;
-    }
-    return ok && committed;
+    if (ok && store->api->commit(store, e))
+        return true;
+    store->api->rollback(store);
+    return false;
 }
 
 static struct job_store_postgres_options options(uint64_t lease_ms, uint64_t timeout_ms)
@@ -332,28 +323,33 @@ static bool do_drain(const struct words *w, struct buf *out, struct error *e)
     return true;
 }
 
-/* life COUNT BATCH: jobs are created, claimed and published, BATCH calls a transaction */
+/* Behind one of a number of calls: the next one's savepoint, or the next one's transaction. */
+static bool next_call(struct error *e)
+{
+    return !by_hand || (store->api->release(store, e) && store->api->savepoint(store, e));
+}
+
+/* life COUNT BATCH: jobs are created, claimed and published, BATCH calls a transaction (1: alone in it) */
 static bool do_life(const struct words *w, struct buf *out, struct error *e)
 {
     uint64_t count = number(w, 1), batch = number(w, 2);
     int64_t start = clock_monotonic_ms();
     for (uint64_t made = 0; made < count; made += batch) {
         _cleanup_(job_list_release) struct job_list list = {0};
-        bool ok = do_begin(w, out, e);
+        bool ok = batch == 1 || do_begin(w, out, e);
         for (uint64_t i = 0; ok && i < batch; i++) {
             _cleanup_(job_release) struct job j = {0};
-            ok = create("org", "user", 1000000, &j, e) &&
-                 (i + 1 == batch || (store->api->release(store, e) && store->api->savepoint(store, e)));
+            ok = create("org", "user", 1000000, &j, e) && (i + 1 == batch || next_call(e));
         }
-        ok = ok && do_commit(w, out, e) && CALL(e, store->api->claim(store, "owner", batch, &list, &next_ms, e)) &&
-             do_begin(w, out, e);
+        ok = ok && (batch == 1 || do_commit(w, out, e)) &&
+             CALL(e, store->api->claim(store, "owner", batch, &list, &next_ms, e)) &&
+             (batch == 1 || do_begin(w, out, e));
         for (size_t i = 0; ok && i < list.count; i++) {
             struct job_attempt a = {.owner = "owner", .id = list.jobs[i].id, .attempt = list.jobs[i].attempt};
             _cleanup_(job_release) struct job done = {0};
-            ok = end_attempt("publish", "", &a, &done, e) &&
-                 (i + 1 == list.count || (store->api->release(store, e) && store->api->savepoint(store, e)));
+            ok = end_attempt("publish", "", &a, &done, e) && (i + 1 == list.count || next_call(e));
         }
-        if (!ok || !do_commit(w, out, e))
+        if (!ok || (batch > 1 && !do_commit(w, out, e)))
             return false;
     }
     int64_t took = clock_monotonic_ms() - start;

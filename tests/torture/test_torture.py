@@ -51,7 +51,7 @@ def in_turn(scenario, kinds):
 def test_services(stage):
     """One service or network fails, a commit is cut off, and the S3 server answers by a script, all in the same round."""
     fault = in_turn("services", trouble.SERVICES + trouble.NETWORKS)
-    commit = in_turn("commits", [(name, place) for name in trouble.COMMITS for place in ("before", "after")])
+    commit = in_turn("commits", [(name, place) for name in trouble.COMMITS for place in ("before", "unsynced", "racing", "after")])
     script = in_turn("scripts", list(trouble.S3_SCRIPTS))
     commits, struck, rounds = 0, 0, 0
     for chapter in chapters("services"):

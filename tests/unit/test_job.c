@@ -255,7 +255,7 @@ static void what_fits_is_not_cut(void **state)
 struct diary {
     struct job_store store;
     struct buf text; /* the control thread's, and the test's when that has answered */
-    bool fail_begin, fail_release, fail_commit;
+    bool fail_begin, fail_begin_one, fail_release, fail_commit;
 };
 static struct diary diary;
 
@@ -269,6 +269,12 @@ static bool diary_begin(struct job_store *s, struct error *e)
 {
     (void)s;
     return note("begin", diary.fail_begin, e);
+}
+
+static bool diary_begin_one(struct job_store *s, struct error *e)
+{
+    (void)s;
+    return note("begin_one", diary.fail_begin_one, e);
 }
 
 static bool diary_savepoint(struct job_store *s, struct error *e)
@@ -309,6 +315,7 @@ static void diary_close(struct job_store *s)
 static const struct job_store_api diary_api = {.name = "diary",
                                                .close = diary_close,
                                                .begin = diary_begin,
+                                               .begin_one = diary_begin_one,
                                                .savepoint = diary_savepoint,
                                                .release = diary_release,
                                                .rollback_to = diary_rollback_to,
@@ -416,10 +423,10 @@ static int end_threads(void **state)
     return 0;
 }
 
-/* The diary behind the first batch, which may fail like any other. */
+/* The diary behind the first task, which is alone and may fail like any other. */
 static const char *diary_of_batch(void)
 {
-    const char *second = strstr(diary.text.data + 1, "begin ");
+    const char *second = strstr(diary.text.data, "begin ");
     assert_non_null(second);
     return second;
 }
@@ -456,28 +463,57 @@ static void a_failed_commit_fails_the_batch(void **state)
 static void without_a_transaction_nothing_is_called(void **state)
 {
     struct fixture *f = *state;
-    struct noted_task task = {.name = "a"};
-    unsigned waiting = 1;
-    task.task.call = call_noted;
-    task.task.done = noted_done;
-    task.waiting = &waiting;
+    struct noted_task tasks[2] = {{.name = "a"}, {.name = "b"}};
     diary.fail_begin = true;
-    store_threads_write(f->threads, &task.task);
-    wait_for(f->mailbox, &waiting);
-    assert_string_equal(diary.text.data, "begin ");
-    assert_false(task.task.ok);
-    assert_string_equal(task.task.error.message, "begin fails");
+    run_batch(f->threads, f->mailbox, tasks, 2);
+    assert_string_equal(diary.text.data, "begin_one first commit begin ");
+    for (int i = 0; i < 2; i++) {
+        assert_false(tasks[i].task.ok);
+        assert_string_equal(tasks[i].task.error.message, "begin fails");
+    }
 }
 
 static void a_savepoint_that_fails_fails_its_task(void **state)
 {
     struct fixture *f = *state;
-    struct noted_task task = {.name = "a"};
+    struct noted_task tasks[2] = {{.name = "a"}, {.name = "b", .fails = true}};
     diary.fail_release = true;
-    run_batch(f->threads, f->mailbox, &task, 1);
-    assert_string_equal(diary_of_batch(), "begin savepoint a release rollback_to commit ");
-    assert_false(task.task.ok);
-    assert_string_equal(task.task.error.message, "release fails");
+    run_batch(f->threads, f->mailbox, tasks, 2);
+    assert_string_equal(diary_of_batch(), "begin savepoint a release rollback_to savepoint b rollback_to commit ");
+    assert_false(tasks[0].task.ok);
+    assert_string_equal(tasks[0].task.error.message, "release fails");
+}
+
+/* Its diary; `task` is written alone. */
+static const char *run_one(struct fixture *f, struct noted_task *task)
+{
+    unsigned waiting = 1;
+    task->task.call = call_noted;
+    task->task.done = noted_done;
+    task->waiting = &waiting;
+    buf_clear(&diary.text);
+    store_threads_write(f->threads, &task->task);
+    wait_for(f->mailbox, &waiting);
+    return diary.text.data;
+}
+
+static void what_is_there_alone_has_no_savepoint(void **state)
+{
+    struct fixture *f = *state;
+    struct noted_task well = {.name = "a"}, ill = {.name = "b", .fails = true};
+    assert_string_equal(run_one(f, &well), "begin_one a commit ");
+    assert_true(well.task.ok);
+    assert_string_equal(run_one(f, &ill), "begin_one b rollback ");
+    assert_false(ill.task.ok);
+    assert_string_equal(ill.task.error.message, "b fails");
+    diary.fail_commit = true;
+    assert_string_equal(run_one(f, &well), "begin_one a commit rollback ");
+    assert_false(well.task.ok);
+    assert_string_equal(well.task.error.message, "commit fails");
+    diary.fail_begin_one = true;
+    assert_string_equal(run_one(f, &well), "begin_one rollback ");
+    assert_false(well.task.ok);
+    assert_string_equal(well.task.error.message, "begin_one fails");
 }
 
 static void reads_have_no_transaction(void **state)
@@ -523,6 +559,7 @@ int main(void)
         THREADS(a_failed_commit_fails_the_batch),
         THREADS(without_a_transaction_nothing_is_called),
         THREADS(a_savepoint_that_fails_fails_its_task),
+        THREADS(what_is_there_alone_has_no_savepoint),
         THREADS(reads_have_no_transaction),
         cmocka_unit_test(a_store_that_does_not_open_starts_no_thread),
     };
