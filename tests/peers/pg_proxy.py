@@ -93,8 +93,8 @@ class PgProxy:
                     state["statements"].append(statement)
                     if self.fault and statement.startswith(self.fault[1]):
                         state["place"], self.fault = self.fault[0], None
-                elif head[:1] == b"S" and self._is_commit(state["statements"]):
-                    state["place"], self.commit_fault = self.commit_fault[0], None
+                elif head[:1] == b"S":
+                    state["place"] = self._place_of_commit(state["statements"]) or state["place"]
                 if state["place"] == "before":
                     self.faults_made += 1
                     self._close(client, server)
@@ -120,10 +120,15 @@ class PgProxy:
         except OSError:
             self._close(client, server)
 
-    def _is_commit(self, statements):
-        """At a Sync: whether it is the one to be cut off."""
-        fault, words = self.commit_fault, [s.split(None, 1)[0] for s in statements if s.strip()]
-        return fault and ("COMMIT" in words or "BEGIN" not in words) and any(re.search(fault[1], s) for s in statements)
+    def _place_of_commit(self, statements):
+        """At a Sync: None where it is not the one to be cut off."""
+        words = [s.split(None, 1)[0] for s in statements if s.strip()]
+        with self.lock:
+            fault, commits = self.commit_fault, "COMMIT" in words or "BEGIN" not in words
+            if not fault or not commits or not any(re.search(fault[1], s) for s in statements):
+                return None
+            self.commit_fault = None
+            return fault[0]
 
     def _to_client(self, client, server, state):
         unheard = b""
