@@ -76,16 +76,16 @@ def test_services(stage):
 # --- what is late ---
 
 def in_flight(scene, dice):
-    """(job, the instance that runs it, the other): its upload is slow and has begun."""
+    """(job, the instance that runs it, the other). Its worker has filled all buffers, or is about to, and is there for seconds."""
     load, instances = scene.load, scene.cluster.instances
     scene.cluster.pace(0.1)
     instance = dice.choice(instances)
     life = instance.life
-    stream, created = load.create(instance, dice.choice(MULTIPART))
+    stream, created = load.create(instance, LARGE[0])
     job = created.data["id"]
     load.in_background(Listener(load, instance, life, job, created.id).read, stream)
     owner = scene.cluster.owner_of(job)
-    wait_for(owner.server.workers, "its worker")
+    owner.server.wait_worker()
     time.sleep(dice.uniform(0, 0.5))
     return job, owner, next(i for i in instances if i is not owner)
 
@@ -108,6 +108,9 @@ def frozen_server(scene, dice, worker_too=False):
     late.thaw()
     wait_for(lambda: not late.server.workers(), "the late one stops its worker")
     scene.cluster.wait_queue(0)
+    state = other.server.get("/downloads/" + job)["attempts"][first - 1]["state"]
+    if scene.cluster.attempt_of(job) > first and state != "lost":
+        scene.load.problem(job, f"attempt {first} was lost, and is {state}")
     return "server and worker frozen" if worker_too else "server frozen", f"instance {late.number}, goes on {when}"
 
 
@@ -121,8 +124,8 @@ def frozen_worker(scene, dice):
     for pid in pids:
         trouble.signalled(pid, signal.SIGCONT)
     scene.cluster.wait_queue(0)
-    if scene.cluster.attempt_of(job) != attempt:
-        scene.load.problem(job, "was taken from a server that answers")
+    if not pids or scene.cluster.attempt_of(job) != attempt:
+        scene.load.problem(job, "was taken from a server that answers, or had no worker to freeze")
     return "worker frozen", f"of instance {owner.number}"
 
 
