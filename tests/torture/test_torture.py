@@ -76,18 +76,27 @@ def test_services(stage):
 # --- what is late ---
 
 def in_flight(scene, dice):
-    """(job, the instance that runs it, the other). Its worker has filled all buffers, or is about to, and is there for seconds."""
+    """(job, the instance that runs it, the other). Its upload has been noted, and parts of it are sent; its worker has filled all
+    buffers, or is about to, and is there for seconds."""
     load, instances = scene.load, scene.cluster.instances
     scene.cluster.pace(0.1)
+    sent = {i: i.s3.sent for i in instances}
     instance = dice.choice(instances)
     life = instance.life
     stream, created = load.create(instance, LARGE[0])
     job = created.data["id"]
     load.in_background(Listener(load, instance, life, job, created.id).read, stream)
     owner = scene.cluster.owner_of(job)
-    owner.server.wait_worker()
+    wait_for(lambda: owner.s3.sent > sent[owner] + 500_000, "parts are sent")
     time.sleep(dice.uniform(0, 0.5))
     return job, owner, next(i for i in instances if i is not owner)
+
+
+def must_be_lost(scene, job, attempt):
+    """Where another took the job up."""
+    state = scene.cluster.instances[0].server.get("/downloads/" + job)["attempts"][attempt - 1]["state"]
+    if scene.cluster.attempt_of(job) > attempt and state != "lost":
+        scene.load.problem(job, f"attempt {attempt} was lost, and is {state}")
 
 
 def frozen_server(scene, dice, worker_too=False):
@@ -108,10 +117,24 @@ def frozen_server(scene, dice, worker_too=False):
     late.thaw()
     wait_for(lambda: not late.server.workers(), "the late one stops its worker")
     scene.cluster.wait_queue(0)
-    state = other.server.get("/downloads/" + job)["attempts"][first - 1]["state"]
-    if scene.cluster.attempt_of(job) > first and state != "lost":
-        scene.load.problem(job, f"attempt {first} was lost, and is {state}")
+    must_be_lost(scene, job, first)
     return "server and worker frozen" if worker_too else "server frozen", f"instance {late.number}, goes on {when}"
+
+
+def frozen_network(scene, dice):
+    """The server's way to Postgres, past its lease: what it said when its file was done arrives while another has the job."""
+    job, late, other = in_flight(scene, dice)
+    first = scene.cluster.attempt_of(job)
+    late.postgres.mute()
+    late.s3.slow(0)
+    wait_for(lambda: any(job in line and " rows, " in line for line in late.server.log), "its file is done")
+    wait_for(lambda: scene.cluster.attempt_of(job) > first, "the other takes it up")
+    time.sleep(dice.uniform(0, 0.3))
+    late.postgres.heal()
+    scene.cluster.pace(0)
+    scene.cluster.wait_queue(0)
+    must_be_lost(scene, job, first)
+    return "way to Postgres frozen", f"of instance {late.number}"
 
 
 def frozen_worker(scene, dice):
@@ -142,10 +165,10 @@ def frozen_worker_of_the_dead(scene, dice):
 
 
 def test_frozen(stage):
-    kind = in_turn("frozen", [frozen_server, frozen_worker, functools.partial(frozen_server, worker_too=True),
+    kind = in_turn("frozen", [frozen_server, frozen_network, frozen_worker, functools.partial(frozen_server, worker_too=True),
                               frozen_worker_of_the_dead])
     with stage() as scene:
-        for number, dice in settings.rounds("frozen", 0.1, 4):
+        for number, dice in settings.rounds("frozen", 0.1, 5):
             scene.happened(number, kind(number)(scene, dice))
             scene.load.wait()
 
