@@ -359,7 +359,7 @@ bool pg_db_queue(struct pg_db *db, const char *sql, struct error *e)
 
 /* Alone in a transaction without a BEGIN. A session's defaults are the role's, the database's, or what
  * another left behind a pooler: the server refuses to change them by now (25001), and this is how we learn. */
-#define SET_READ_WRITE                                            \
+#define SET_READ_WRITE                                              \
     ", set_config('transaction_isolation', 'read committed', true)" \
     ", set_config('transaction_read_only', 'off', true)"
 #define SET_READ_ONLY ", set_config('transaction_read_only', 'on', true)"

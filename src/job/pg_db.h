@@ -55,8 +55,8 @@ struct pg_value {
 MUST_CHECK bool pg_db_begin(struct pg_db *db, int64_t lock, uint64_t timeout_ms, struct error *e);
 
 /* Each query from here to the commit or rollback is a transaction of its own that writes, of two statements
- * (the settings with the lock, and the query) in one trip; in an error of one of the kinds that
- * pg_db_commit() knows, too, it is not known whether it was committed. */
+ * (the settings with the lock, and the query) in one trip. ERROR_UNAVAILABLE: undone, or, when the connection
+ * broke or was given up, not known. The default isolation and access of the session do not matter. */
 void pg_db_begin_each(struct pg_db *db, int64_t lock);
 
 /* `sql` (a constant without parameters) goes with the next query, or with the commit. Nothing at all where

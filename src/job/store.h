@@ -130,7 +130,8 @@ struct job_store_api {
      * Or, for a single call: begin_one, then commit, or rollback where the call failed; no savepoint. On
      * Postgres each statement of that call is a transaction of its own, committed before its answer comes: so
      * what a call changes, it changes in one statement, which is right whatever the call sends before or behind
-     * it; and a call that fails with ERROR_UNAVAILABLE may have been committed, as with a failed commit. */
+     * it; and a call that fails with ERROR_UNAVAILABLE, or for want of memory to read the answer, may have been
+     * committed, as with a failed commit. */
     bool (*begin)(struct job_store *s, struct error *e);
     bool (*begin_one)(struct job_store *s, struct error *e);
     bool (*savepoint)(struct job_store *s, struct error *e);

@@ -66,6 +66,9 @@ static bool call_alone(struct job_store *s, struct store_task *t, struct error *
     return false;
 }
 
+/* Postgres keeps a lock for each savepoint until the commit, of some thousands that it has for all. */
+#define TOGETHER_MAX 100
+
 static void call_together(struct job_store *s, struct task_list *tasks)
 {
     struct error why;
@@ -89,15 +92,18 @@ static void run_writes(struct task_list *tasks, void *context)
 {
     struct job_store *s = context;
     look_first(tasks, s);
-    if (!tasks->first)
-        return;
-    struct store_task *first = of_task(tasks->first);
-    if (tasks->first->next)
-        call_together(s, tasks);
-    else
-        first->ok = call_alone(s, first, &first->error);
-    for (struct task *t; (t = task_list_take(tasks));)
-        mailbox_post(t->reply_to, t);
+    while (tasks->first) {
+        struct task_list some = {0};
+        for (int i = 0; i < TOGETHER_MAX && tasks->first; i++)
+            task_list_append(&some, task_list_take(tasks));
+        struct store_task *first = of_task(some.first);
+        if (some.first != some.last)
+            call_together(s, &some);
+        else
+            first->ok = call_alone(s, first, &first->error);
+        for (struct task *t; (t = task_list_take(&some));)
+            mailbox_post(t->reply_to, t);
+    }
 }
 
 struct store_threads *store_threads_new(const struct store_threads_options *options, struct error *e)

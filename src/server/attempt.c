@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/utf8.h"
 #include "link/parts.h"
@@ -12,7 +13,9 @@
 #include "server/supervisor.h"
 #include "server/timer.h"
 
-#define STOP_GRACE_MS 700 /* from the interrupt to the kill: together under a second */
+#define STOP_GRACE_MS 500 /* from the interrupt to the kill: with the half second until another instance hears of it below 1.5 s */
+#define STALL_GRACE_MS 3000 /* nobody waits for it, and whether the engine answers is what is asked */
+#define LATE_LOOK_MS 2000 /* a look at a stall that comes so late says that this process was not there itself */
 #define EXIT_GRACE_MS 2000 /* from a worker's last message to the kill */
 #define SPILL_CHECK_MS 2000
 #define GROWN_BUFFERS 2 /* each is large: one is filled while the other is on its way */
@@ -47,8 +50,12 @@ struct attempt {
     uint64_t bytes;     /* of all parts */
     struct attempt_result result;
 
+    uint64_t rows_told, bytes_told; /* by PROGRESS; a worker may lie: then job_timeout_ms is what ends it */
+    double percent_told;            /* in whole steps */
+    int64_t alive_at, look_at;      /* clock_monotonic_ms(): the last sign of life; when a stall is looked for next */
+
     int spec_fd; /* of the job, until the worker takes it */
-    struct event *open_timer, *kill_timer, *timeout_timer, *spill_timer;
+    struct event *open_timer, *kill_timer, *timeout_timer, *stall_timer, *spill_timer;
     struct chore chore;
     bool chore_busy, told; /* told: succeeded or failed */
 };
@@ -57,7 +64,7 @@ static void conclude(struct attempt *a);
 
 static void free_attempt(struct attempt *a)
 {
-    struct event *timers[] = {a->open_timer, a->kill_timer, a->timeout_timer, a->spill_timer};
+    struct event *timers[] = {a->open_timer, a->kill_timer, a->timeout_timer, a->stall_timer, a->spill_timer};
     for (size_t i = 0; i < ARRAY_SIZE(timers); i++)
         if (timers[i])
             event_free(timers[i]);
@@ -76,9 +83,10 @@ static void fail(struct attempt *a, const struct error *why)
     a->phase = FAILING;
     a->error = *why;
     event_del(a->open_timer);
+    event_del(a->stall_timer);
     if (a->worker) {
         worker_process_send(a->worker, LINK_CANCEL, 0);
-        timer_set(a->kill_timer, STOP_GRACE_MS);
+        timer_set(a->kill_timer, why->code == ERROR_STALLED ? STALL_GRACE_MS : STOP_GRACE_MS);
     }
     if (a->upload)
         a->env->objects->api->abort(a->upload);
@@ -102,13 +110,59 @@ static void refuse(struct attempt *a, const char *what)
 
 void attempt_stop(struct attempt *a, enum error_code code, const char *message)
 {
+    if (a->phase == FAILING && a->error.code == ERROR_STALLED) { /* there was time for it; now somebody waits */
+        error_set(&a->error, code, "%s", message);
+        if (a->worker)
+            timer_set(a->kill_timer, STOP_GRACE_MS);
+    }
     fail_with(a, code, message);
+}
+
+/* --- stalls: a sign of life costs a look at the clock, and one timer asks how long the last one is ago --- */
+
+static void sign_of_life(struct attempt *a)
+{
+    a->alive_at = clock_monotonic_ms();
+}
+
+static void look_in(struct attempt *a, uint64_t ms)
+{
+    a->look_at = clock_monotonic_ms() + (int64_t)ms;
+    timer_set(a->stall_timer, ms);
+}
+
+/* All buffers that the worker fills now are the store's. */
+static bool waits_for_store(const struct attempt *a)
+{
+    const struct part_buffers *b = &a->buffers;
+    uint64_t filled = b->grown ? UINT64_MAX >> (64 - b->grown->count) << b->first->count : UINT64_MAX >> (64 - b->first->count);
+    return (a->held & filled) == filled;
+}
+
+static void on_stall_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct attempt *a = arg;
+    int64_t now = clock_monotonic_ms();
+    if (waits_for_store(a) || now - a->look_at > LATE_LOOK_MS)
+        a->alive_at = now;
+    uint64_t silence = (uint64_t)(now - a->alive_at), limit = a->env->stall_timeout_ms;
+    if (silence < limit) {
+        look_in(a, limit - silence);
+        return;
+    }
+    struct error e;
+    error_set(&e, ERROR_STALLED, "no row and no byte for %g seconds", (double)limit / 1000);
+    log_job(LOG_LEVEL_WARN, a->id, "stalled: the engine is interrupted");
+    fail(a, &e);
 }
 
 static void on_part_done(void *context, uint32_t buffer)
 {
     struct attempt *a = context;
     a->held &= ~(UINT64_C(1) << buffer);
+    sign_of_life(a);
     if (a->worker && a->phase == RUNNING)
         worker_process_send(a->worker, LINK_FREE, buffer);
 }
@@ -194,6 +248,7 @@ static void on_part(struct attempt *a, const struct link_message *m)
     else if (a->short_part)
         refuse(a, "a part behind the last one");
     else if (begin_upload(a)) {
+        sign_of_life(a);
         a->short_part = m->length < parts->size;
         a->held |= UINT64_C(1) << m->buffer;
         a->bytes += m->length;
@@ -201,6 +256,18 @@ static void on_part(struct attempt *a, const struct link_message *m)
         if (++a->part_count == a->env->objects->grow_at)
             grow_buffers(a);
     }
+}
+
+static void on_progress(struct attempt *a, const struct link_message *m)
+{
+    bool nearer = m->percent >= a->percent_told + 1;
+    if (m->rows > a->rows_told || m->bytes > a->bytes_told || nearer)
+        sign_of_life(a);
+    a->rows_told = m->rows;
+    a->bytes_told = m->bytes;
+    if (nearer)
+        a->percent_told = m->percent;
+    a->events->progress(a->context, m->rows, m->bytes, m->percent);
 }
 
 static void on_done(struct attempt *a, const struct link_message *m)
@@ -212,6 +279,7 @@ static void on_done(struct attempt *a, const struct link_message *m)
     if (!begin_upload(a))
         return;
     a->phase = FINISHING;
+    event_del(a->stall_timer);
     a->result.rows = m->rows;
     a->result.bytes = m->bytes;
     hex_encode(m->digest, sizeof m->digest, a->result.sha256);
@@ -232,6 +300,8 @@ static void begin(struct attempt *a)
 {
     event_del(a->open_timer);
     a->phase = RUNNING;
+    sign_of_life(a);
+    look_in(a, a->env->stall_timeout_ms);
     worker_process_begin(a->worker, a->spec_fd, a->buffers.first->fd);
     close(TAKE_FD(a->spec_fd));
     parts_close_fd(a->buffers.first);
@@ -256,9 +326,10 @@ static void on_message(void *context, const struct link_message *m)
         if (!a->streaming)
             a->events->streaming(a->context);
         a->streaming = true;
+        sign_of_life(a);
         break;
     case LINK_PROGRESS:
-        a->events->progress(a->context, m->rows, m->bytes, m->percent);
+        on_progress(a, m);
         break;
     case LINK_PART:
         on_part(a, m);
@@ -295,11 +366,20 @@ static void on_kill_timer(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct attempt *a = arg;
-    if (a->worker)
-        worker_process_kill(a->worker);
+    if (!a->worker)
+        return;
+    worker_process_kill(a->worker);
+    if (a->phase == FAILING && a->error.code == ERROR_STALLED)
+        error_set(&a->error, ERROR_WORKER, "no row and no byte for %g seconds, and the worker did not end when it was told to",
+                  (double)a->env->stall_timeout_ms / 1000);
 }
 
-/* An interrupt does not stop a sign-in. */
+static uint64_t open_limit_ms(const struct attempt_environment *env)
+{
+    return env->worker.source == SOURCE_MOTHERDUCK ? env->open_timeout_ms : env->worker.source_wait_ms + env->stall_timeout_ms;
+}
+
+/* An interrupt does not stop an engine that opens its source. */
 static void on_open_timer(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
@@ -307,7 +387,9 @@ static void on_open_timer(evutil_socket_t fd, short what, void *arg)
     struct attempt *a = arg;
     struct error e;
     worker_process_kill(a->worker);
-    error_set(&e, ERROR_SOURCE, "signing in to MotherDuck took longer than %g seconds", (double)a->env->open_timeout_ms / 1000);
+    error_set(&e, ERROR_SOURCE, "%s took longer than %g seconds",
+              a->env->worker.source == SOURCE_MOTHERDUCK ? "signing in to MotherDuck" : "opening the database",
+              (double)open_limit_ms(a->env) / 1000);
     fail(a, &e);
 }
 
@@ -391,8 +473,9 @@ static bool make_timers(struct attempt *a)
     a->open_timer = event_new(a->env->base, -1, 0, on_open_timer, a);
     a->kill_timer = event_new(a->env->base, -1, 0, on_kill_timer, a);
     a->timeout_timer = event_new(a->env->base, -1, 0, on_timeout, a);
+    a->stall_timer = event_new(a->env->base, -1, 0, on_stall_timer, a);
     a->spill_timer = event_new(a->env->base, -1, EV_PERSIST, on_spill_timer, a);
-    return a->open_timer && a->kill_timer && a->timeout_timer && a->spill_timer;
+    return a->open_timer && a->kill_timer && a->timeout_timer && a->stall_timer && a->spill_timer;
 }
 
 /* What the worker is told when it is ready, and where it writes. */
@@ -469,8 +552,8 @@ struct attempt *attempt_start(const struct attempt_environment *env, const struc
         free_attempt(a);
         return NULL;
     }
-    if (a->phase == OPENING && env->worker.source == SOURCE_MOTHERDUCK)
-        timer_set(a->open_timer, env->open_timeout_ms);
+    if (a->phase == OPENING)
+        timer_set(a->open_timer, open_limit_ms(env));
     timer_set(a->timeout_timer, env->job_timeout_ms);
     timer_set(a->spill_timer, SPILL_CHECK_MS);
     return a;

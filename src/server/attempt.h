@@ -7,7 +7,16 @@
  *   failing    the first error is kept; the engine is stopped, the upload taken back
  *
  * The worker runs other people's SQL, so what it says is checked here: it may announce only buffers that it owns, only the last part may be
- * short, and the bytes it claims at the end are those that came. All calls and events are on the event loop. */
+ * short, and the bytes it claims at the end are those that came.
+ *
+ * An attempt stalls when neither a row nor a byte comes for stall_timeout_ms while it runs. Signs of life are the first rows, a PROGRESS
+ * with more rows or bytes, a part, and a part that has been stored; and, since rows wait in the engine until its buffer is full,
+ * the engine's own percentage, where it has grown by a whole point. While the store has all buffers the worker can do nothing:
+ * that time is the store's, whose own limits hold (GOPIE_DS_S3_TIMEOUT for each part), and so is the time behind the last byte. An
+ * engine that ends when it is interrupted was computing, and would do so again: ERROR_STALLED. A worker that has to be killed
+ * was lost: ERROR_WORKER. A source that does not open in its time is ERROR_SOURCE.
+ *
+ * All calls and events are on the event loop. */
 #ifndef SERVER_ATTEMPT_H
 #define SERVER_ATTEMPT_H
 
@@ -33,8 +42,9 @@ struct attempt_environment {
     struct job_spec spec;      /* a template: all but sql, format and what the parts are like */
     struct worker_pool *spares; /* NULL: none are kept */
     const struct secret_patterns *secrets; /* of worker.token; NULL: there is none */
-    uint64_t open_timeout_ms; /* for signing in to MotherDuck */
+    uint64_t open_timeout_ms; /* for signing in to MotherDuck; a file has source_wait_ms and stall_timeout_ms */
     uint64_t job_timeout_ms;
+    uint64_t stall_timeout_ms;
 };
 
 struct attempt_result {

@@ -233,7 +233,8 @@ static void describe_attempts(struct server *s)
                                                .spares = s->spares,
                                                .secrets = s->secrets,
                                                .open_timeout_ms = set->config.motherduck_timeout,
-                                               .job_timeout_ms = set->config.job_timeout};
+                                               .job_timeout_ms = set->config.job_timeout,
+                                               .stall_timeout_ms = set->config.stall_timeout};
     settings_describe_worker(set, &s->attempts.worker);
 }
 

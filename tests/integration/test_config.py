@@ -121,3 +121,11 @@ def test_every_variable_is_documented(document):
 def test_the_example_is_a_file_that_can_be_used(tmp_path, source):
     (tmp_path / "config.env").write_text((ROOT / "config.env.example").read_text())
     assert run(tmp_path, "serve", "--check-config", DUCKDB_PATH=source).returncode == 0
+
+
+def test_a_bound_of_an_organisation_beyond_the_queues_is_only_noted(tmp_path, source):
+    done = run(tmp_path, "serve", "--check-config", DUCKDB_PATH=source, QUEUE_SIZE=10, ORG_MAX_QUEUED=11)
+    assert done.returncode == 0 and "GOPIE_DS_ORG_MAX_QUEUED is 11, but only 10" in done.stdout + done.stderr
+    for size in (1, 10):  # the default is never beyond it
+        done = run(tmp_path, "serve", "--check-config", DUCKDB_PATH=source, QUEUE_SIZE=size)
+        assert done.returncode == 0 and "ORG_MAX_QUEUED" not in done.stdout + done.stderr

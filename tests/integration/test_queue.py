@@ -110,7 +110,7 @@ def test_a_job_has_a_time_limit(service):
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV])
 def test_a_worker_that_dies_fails_its_job_only(service, how):
-    server = service()
+    server = service(MAX_ATTEMPTS=1)
     stream, job = server.begin(SLOW_ROWS)
     stream.until(lambda e: e.type == "progress" and e.data["bytes"] > 5_000_000)
     victim = server.workers()[0]

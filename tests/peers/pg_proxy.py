@@ -142,6 +142,8 @@ class PgProxy:
                         state["statements"] = []
                     client.sendall(data)
                     continue
+                if state["place"] == "racing":
+                    continue
                 unheard += data
                 kinds = self._kinds(unheard)
                 unsynced = state["place"] == "unsynced"

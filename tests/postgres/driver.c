@@ -45,8 +45,20 @@ static const char *variable(const char *name)
     return value ? value : "";
 }
 
-/* One call, with what the control thread puts around one that is alone. */
-#define CALL(e, call) (by_hand ? (call) : end_call(store->api->begin_one(store, e) && (call), e))
+/* One call, with what the control thread puts around it: alone, or by hand among others. */
+#define CALL(e, call)                                                                                        \
+    (by_hand ? end_call_by_hand(call) : end_call(store->api->begin_one(store, e) && (call), e))
+
+/* A savepoint is open, and one for the next call. */
+static bool end_call_by_hand(bool ok)
+{
+    struct error ignored; /* the commit fails, too */
+    if (!ok) {
+        store->api->rollback_to(store);
+        (void)!store->api->savepoint(store, &ignored);
+    }
+    return ok;
+}
 
 static bool end_call(bool ok, struct error *e)
 {

@@ -53,6 +53,14 @@ class Driver:
         self.send(*words)
         return self.receive()
 
+    def call_among_others(self, *words):
+        """As the control thread makes it where several calls wait."""
+        self.call("begin")
+        try:
+            return self.call(*words)
+        finally:
+            self.call("commit")  # where the call failed for good, so does this
+
     def noted(self):
         self.notes.seek(0)
         return self.notes.read().decode()

@@ -39,9 +39,14 @@ def proxy(frail):
         yield p
 
 
-def unavailable(driver, *words):
+# How a call is made, and the statement of a trip that commits it.
+WAYS = pytest.mark.parametrize("way, last", [(Driver.call, "WITH"), (Driver.call_among_others, "COMMIT")],
+                               ids=["alone", "among others"])
+
+
+def unavailable(driver, *words, way=Driver.call):
     with pytest.raises(StoreError) as e:
-        driver.call(*words)
+        way(driver, *words)
     assert e.value.code == "unavailable", e.value
     return e.value
 
@@ -79,7 +84,8 @@ def test_a_server_that_stands_still(frail, name):
         finally:
             frail.resume()
         works_again(s)
-        assert count(frail, name) == 2
+        # The first was with the server already: whether it came to it in the end, only the record tells.
+        assert count(frail, name) == count(frail, name, "downloads_queue") in (2, 3)
         assert "the connection to Postgres is lost" in s.noted() and "connected to Postgres again" in s.noted()
 
 
@@ -149,12 +155,14 @@ def test_behind_a_pooler_too(frail, name):
         assert works_again(s, lambda d: d.call("publish", "owner", job, 1)) == ["completed", "3"]
 
 
-@pytest.mark.parametrize("statement", ["BEGIN", "SAVEPOINT", "WITH state"])
-def test_a_connection_cut_in_the_middle(frail, name, proxy, statement):
+@pytest.mark.parametrize("way, place, statement", [
+    (Driver.call, "before", "SELECT set_config"), (Driver.call, "before", "WITH"), (Driver.call, "unsynced", "WITH"),
+    *((Driver.call_among_others, "before", s) for s in ("BEGIN", "SELECT set_config", "SAVEPOINT", "WITH", "COMMIT"))])
+def test_a_connection_cut_in_the_middle(frail, name, proxy, way, place, statement):
     with Driver(proxy, name, timeout_ms=TIMEOUT_MS) as s:
         s.create()
-        proxy.fault = ("before", statement)
-        assert unavailable(s, "create", "org", "user", 10).ms < BOUND_MS
+        proxy.fault = (place, statement)
+        assert unavailable(s, "create", "org", "user", 10, way=way).ms < BOUND_MS
         works_again(s)
         assert count(frail, name) == count(frail, name, "downloads_queue") == 2
     assert proxy.faults_made == 1
@@ -163,42 +171,67 @@ def test_a_connection_cut_in_the_middle(frail, name, proxy, statement):
 def test_an_answer_that_never_comes(frail, name, proxy):
     with Driver(proxy, name, timeout_ms=TIMEOUT_MS) as s:
         s.create()
-        proxy.fault = ("after", "WITH state")  # within a transaction: the proxy is silent
+        proxy.fault = ("after", "WITH")  # within a transaction: the proxy is silent
+        s.call("begin")
         assert TIMEOUT_MS <= unavailable(s, "create", "org", "user", 10).ms < BOUND_MS
+        unavailable(s, "commit")
         works_again(s)
         assert count(frail, name) == count(frail, name, "downloads_queue") == 2
 
 
-def test_a_commit_that_did_not_arrive(frail, name, proxy):
+@WAYS
+def test_a_commit_that_did_not_arrive(frail, name, proxy, way, last):
+    place = "unsynced" if last == "WITH" else "before"
     with Driver(proxy, name, timeout_ms=TIMEOUT_MS) as s:
         job = s.create()
-        proxy.fault = ("before", "COMMIT")
-        unavailable(s, "create", "org", "user", 10)
+        proxy.fault = (place, last)
+        unavailable(s, "create", "org", "user", 10, way=way)
         assert works_again(s, lambda d: d.claim()) == [(job, 1)]
-        proxy.fault = ("before", "COMMIT")
-        unavailable(s, "publish", "owner", job, 1)
+        proxy.fault = (place, last)
+        unavailable(s, "publish", "owner", job, 1, way=way)
         assert works_again(s, lambda d: d.status(job)) == "processing"
         assert s.call("publish", "owner", job, 1) == ["completed", "3"]
         assert count(frail, name) == 1 and proxy.faults_made == 2
 
 
-@pytest.mark.parametrize("end, status", [("publish", "completed"), ("fail", "failed"), ("requeue", "pending")])
-def test_a_commit_whose_answer_was_lost(frail, name, proxy, end, status):
+ENDS = pytest.mark.parametrize("end, status", [("publish", "completed"), ("fail", "failed"), ("requeue", "pending")])
+
+
+@WAYS
+@ENDS
+def test_a_commit_whose_answer_was_lost(frail, name, proxy, end, status, way, last):
     with Driver(proxy, name, timeout_ms=TIMEOUT_MS) as s:
         job = s.create()
         assert s.claim() == [(job, 1)]
-        proxy.fault = ("after", "COMMIT")
-        unavailable(s, end, "owner", job, 1)
+        proxy.fault = ("after", last)
+        unavailable(s, end, "owner", job, 1, way=way)
         assert proxy.faults_made == 1
         assert frail.execute("SELECT status FROM downloads", dbname=name) == [(status,)]
         assert works_again(s, lambda d: d.call(end, "owner", job, 1)) == [status, "3"]  # told again: the same
 
 
-def test_a_claim_whose_answer_was_lost_is_found_by_a_poll(frail, name, proxy):
+@WAYS
+def test_a_connection_cut_while_the_server_commits(frail, name, proxy, way, last):
+    """Whether it was in time or not: told again, the end is the same, and no creation is half of one."""
+    with Driver(proxy, name, timeout_ms=TIMEOUT_MS) as s:
+        proxy.fault = ("racing", last)
+        unavailable(s, "create", "org", "user", 10, way=way)
+        job = works_again(s)
+        assert count(frail, name) == count(frail, name, "downloads_queue") == count(frail, name, "downloads_jobs")
+        claimed = dict(s.claim(limit=5))
+        assert claimed.pop(job) == 1 and list(claimed.values()) in ([], [1])
+        proxy.fault = ("racing", last)
+        unavailable(s, "publish", "owner", job, 1, way=way)
+        assert works_again(s, lambda d: d.call("publish", "owner", job, 1)) == ["completed", "3"]
+        assert proxy.faults_made == 2
+
+
+@WAYS
+def test_a_claim_whose_answer_was_lost_is_found_by_a_poll(frail, name, proxy, way, last):
     with Driver(proxy, name, timeout_ms=TIMEOUT_MS) as s:
         job = s.create()
-        proxy.fault = ("after", "COMMIT")
-        unavailable(s, "claim", "owner", 1)
+        proxy.fault = ("after", last)
+        unavailable(s, "claim", "owner", 1, way=way)
         assert works_again(s, lambda d: d.call("poll", "owner", 1)) == ["claimable:0", "owned:1", f"{job}:owned:1"]
         assert s.call("requeue", "owner", job, 1) == ["pending", "3"]
         assert s.claim() == [(job, 2)]

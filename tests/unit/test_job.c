@@ -445,6 +445,23 @@ static void what_waits_together_is_committed_together(void **state)
     assert_true(tasks[2].task.ok);
 }
 
+static void a_transaction_takes_a_hundred_at_most(void **state)
+{
+    struct fixture *f = *state;
+    struct noted_task tasks[201] = {0};
+    for (size_t i = 0; i < ARRAY_SIZE(tasks); i++)
+        tasks[i].name = "a";
+    run_batch(f->threads, f->mailbox, tasks, ARRAY_SIZE(tasks));
+    size_t calls = 0, commits = 0;
+    for (const char *p = diary_of_batch(); *p; p = strchr(p, ' ') + 1) {
+        calls += p[0] == 'a';
+        if (strncmp(p, "commit ", 7) == 0)
+            assert_int_equal(calls, ++commits < 3 ? 100 * commits : 201);
+    }
+    assert_int_equal(commits, 3);
+    assert_non_null(strstr(diary.text.data, "commit begin_one a commit "));
+}
+
 static void a_failed_commit_fails_the_batch(void **state)
 {
     struct fixture *f = *state;
@@ -556,6 +573,7 @@ int main(void)
         cmocka_unit_test(long_sql_is_cut),
         cmocka_unit_test(what_fits_is_not_cut),
         THREADS(what_waits_together_is_committed_together),
+        THREADS(a_transaction_takes_a_hundred_at_most),
         THREADS(a_failed_commit_fails_the_batch),
         THREADS(without_a_transaction_nothing_is_called),
         THREADS(a_savepoint_that_fails_fails_its_task),
