@@ -145,10 +145,14 @@ class Load:
             self.accepted[second.data["id"]] = query
         return stream, second
 
-    def post(self, instance, query, delete=None, leave=False, follow=None):
+    def post(self, instance, query, delete=None, leave=False, follow=None, tries=1):
         """To the end of the stream, unless the poster leaves. `delete`: at that instance, once there is a job. `follow`:
-        the dice of one who follows it, too."""
+        the dice of one who follows it, too. `tries`: where it is not created."""
         life, created = instance.life, self.create(instance, query)
+        while not created and tries > 1:
+            time.sleep(0.5)  # for a server and its Postgres to be back
+            tries -= 1
+            life, created = instance.life, self.create(instance, query)
         if not created:
             return None
         stream, event = created

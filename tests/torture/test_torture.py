@@ -24,7 +24,7 @@ def chapters(scenario):
 def post_some(scene, dice, kinds=SIZES):
     """Some jobs, at some instances; a random moment later."""
     for _ in range(dice.randint(1, 3)):
-        scene.load.in_background(scene.load.post, dice.choice(scene.cluster.instances), draw(dice, kinds))
+        scene.load.in_background(scene.load.post, dice.choice(scene.cluster.instances), draw(dice, kinds), tries=4)
     moment = dice.uniform(0, 0.6)
     time.sleep(moment)
     return f"{moment:.2f} s behind its posts"
@@ -70,7 +70,8 @@ def test_services(stage):
             rounds += len(chapter)
             commits += sum(i.commits.faults_made for i in scene.cluster.instances)
             struck += scene.script.struck
-    assert settings.ONLY or commits >= rounds and struck >= rounds / 2, f"{commits} commits cut off, {struck} requests interfered with"
+    # A commit that did not come in its round is not waited for.
+    assert settings.ONLY or min(commits, struck) >= rounds / 2, f"{commits} commits cut off, {struck} requests interfered with"
 
 
 # --- what is late ---

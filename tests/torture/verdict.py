@@ -22,7 +22,7 @@ class Counts:
     def __init__(self, scenario):
         self.scenario, self.done = scenario, collections.Counter()
         self.jobs = self.attempts = self.rescues = self.failures = self.handed_over = 0
-        self.published_bytes = self.wasted_bytes = 0
+        self.published_bytes = self.sent_bytes = 0
         self.began, self.seconds = time.monotonic(), 0
 
 
@@ -88,7 +88,7 @@ class Verdict:
         for job, link, sha256 in load.told:
             if job in records and (link, sha256) != (records[job].get("pre_signed_url"), records[job].get("sha256")):
                 self.problem(job, "`complete` said something else than the record")
-        counts.wasted_bytes = self.cluster.s3_bytes() - counts.published_bytes
+        counts.sent_bytes += self.cluster.s3_bytes()
         return {key for keys in published.values() for key in keys}
 
     def check_history(self, job, record, attempts, failures):
