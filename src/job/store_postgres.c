@@ -33,8 +33,8 @@ PG_STATEMENTS(STATEMENT_TEXT)
 /* An index of the queue keeps the entries of rows that are long gone while anybody's old transaction could
  * still see them: 50,000 claims later each look for the first row would walk over 50,000 of them. So a look
  * begins at the frontier, the first row that there was at the last look behind the lock. No row comes before it:
- * a new job's tag is at least that of the first that is ready, or, where none is, the time (FAIR_NOW); one that is
- * put back is due now at the earliest; and a lease ends later than now. The clock may be set back: so now and then
+ * a new job's tag is at least that of the first that is ready, or, where none is, the time (FAIR_NOW), and that of one
+ * that was held is above; one that is put back is due now at the earliest; and a lease ends later than now. The clock may be set back: so now and then
  * a look begins at zero. */
 struct frontier {
     int64_t tag, seq;       /* ready */
