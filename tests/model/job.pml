@@ -268,7 +268,7 @@ end_kick:
             owner = NO_ROW;
             live = false;
             goto end_kick
-        :: (owner == WAITS || LAPSED) && status != DELETED /* CLAIM */
+        :: (owner == WAITS || LAPSED) && status != DELETED && (attempt > 0 || me == FIRST_INSTANCE) /* CLAIM */
         fi;
         PROVE(!live, "P6: a job of a live lease was claimed");
         rescues = (owner == WAITS -> rescues : rescues + 1);
@@ -382,7 +382,6 @@ settle:
         end_attempt(a, OVER, (status == PENDING -> WAITS : NO_ROW));
         printf("%d: attempt %d ends: %e, %e\n", me, a, how, status);
         if
-        MAY_CRASH
         MAY_BE_LOST; goto settle
         :: goto gone
         fi
@@ -400,7 +399,6 @@ publish:
             status = COMPLETED;
             printf("%d: publishes attempt %d\n", me, a);
             if
-            MAY_CRASH
             MAY_BE_LOST;
 #ifdef NO_READ_BACK
                 how = FAILURE;
@@ -437,23 +435,30 @@ gone:
 
 /* --- sweeper.c, s3_sweep.c --- */
 
+/* One sweeper alone need not rest there: what is due stays so until it reports, and none but it reads what it reports. */
+#if SWEEPERS > 1
+#define THEN } atomic {
+#else
+#define THEN
+#endif
+
 active [SWEEPERS] proctype sweeper()
 {
     bool found_cleared;
 
 end_look:
     atomic { /* call_look */
-        IS_DUE -> found_cleared = (row == CLEARED)
-    }
-    atomic { /* s3_remove: first the uploads of the key */
+        IS_DUE -> found_cleared = (row == CLEARED);
+    THEN
+        /* s3_remove: first the uploads of the key */
         printf("sweeper %d: aborts the upload of attempt %d\n", _pid, watched);
         abort_upload(watched)
     }
     atomic { /* then the object */
         printf("sweeper %d: deletes the object of attempt %d\n", _pid, watched);
-        delete_object(watched)
-    }
-    atomic { /* call_report: CLEANED. Where it fails, or the sweeper is no more, it is due again. */
+        delete_object(watched);
+    THEN
+        /* call_report: CLEANED. Where it fails, or the sweeper is no more, it is due again. */
         if
         :: lost_answers > 0 -> lost_answers--; printf("sweeper %d: does not report\n", _pid)
 #ifndef UNREPORTED
