@@ -40,7 +40,7 @@
  *
  * Mutants: each of these names, defined, takes one protection away, and spin has to find what breaks. UNREAD_DELETE, UNFENCED,
  * OWNER_FENCE, SHARED_KEY, ABORT_UNCLEAR, TRUST_COMPLETE, CLEAR_ONCE, BLIND_REPORT, NO_READ_BACK, TRUST_COMMIT, STALE_DELETES,
- * EAGER_CLAIM, UNCOUNTED, UNBOUNDED_RESCUES, UNREPORTED. */
+ * EARLY_RETRY, EAGER_CLAIM, UNCOUNTED, UNBOUNDED_RESCUES, UNREPORTED. */
 
 #ifndef DISPATCHERS
 #define DISPATCHERS 2 /* jobs that run at a time; a third is the first instance's second: without CRASHES, which are of instances */
@@ -112,6 +112,7 @@ mtype request = NOTHING;
 /* --- of the processes --- */
 
 bool writes; /* the watched attempt's writer may send more requests */
+bool hurried; /* the watched attempt is due before its hour is over (EARLY_RETRY) */
 bool held;   /* somebody runs the current attempt */
 byte crashes = CRASHES, lost_answers = LOST_ANSWERS, handovers = HANDOVERS; /* that may still come */
 
@@ -150,7 +151,7 @@ mtype = {FAILURE, WORKER_LOST, HAND_OVER, REMOVED}; /* how an attempt ends that 
 #define IS_WHOLE(n) (object == n)
 #endif
 
-#define HOUR_IS_OVER (!writes && request == NOTHING)
+#define HOUR_IS_OVER (!writes && request == NOTHING || hurried)
 
 /* LEFTOVERS, read afresh. */
 #ifdef UNREAD_DELETE /* an owner that is late is taken for dead */
@@ -461,6 +462,9 @@ end_look:
         /* call_report: CLEANED. Where it fails, or the sweeper is no more, it is due again. */
         if
         :: lost_answers > 0 -> lost_answers--; printf("sweeper %d: does not report\n", _pid)
+#ifdef EARLY_RETRY
+            ; hurried = (row == CLEARED)
+#endif
 #ifndef UNREPORTED
         :: row == OVER -> printf("sweeper %d: has cleared attempt %d away once\n", _pid, watched);
 #ifdef CLEAR_ONCE
