@@ -1,49 +1,58 @@
-/* One job and all who touch it: instances that run it, sweepers, the S3 store, a user. For spin (test_model.py runs it).
+/* One job and all who touch it: instances that run it, sweepers, the S3 store, a user. For spin
+ * (test_model.py runs it).
  *
- * A step bears the name of the function whose one visible effect it is: a transaction of the job store (job/pg_statements.h), or
- * a request that the S3 store has done. All else is local to a process. The steps of all processes come in every order.
+ * A step bears the name of the function whose one visible effect it is: a transaction of the job store
+ * (job/pg_statements.h), or a request that the S3 store has done. All else is local to a process. The
+ * steps of all processes come in every order.
  *
- * A process may wait between any two steps while others take as many as they like. So a frozen instance, a slow one, one that is cut off
- * from Postgres or S3 need no steps of their own, and a zombie is an order of steps: its lease lapses, another claims, it goes on. A
- * crash is a step: the process begins anew, and its owner id is nobody's any more.
+ * A process may wait between any two steps while others take as many as they like. So a frozen instance, a
+ * slow one, one that is cut off from Postgres or S3 need no steps of their own, and a zombie is an order
+ * of steps: its lease lapses, another claims, it goes on. A crash is a step: the process begins anew, and
+ * its owner id is nobody's any more.
  *
  * What is left out, and why that loses nothing:
- * - A transaction is one step: each that writes holds one lock from its first statement to its end, so one whose answer is lost was
- *   done, or was not, before the next begins. Not done changes nothing, and needs no step.
- * - The bucket is kept of one attempt only, the watched one; how the others fare with it is free. Keys are unique, so nothing
- *   of one attempt depends on the bucket of another; and any attempt may be the watched one.
- * - Parts, and the note of an upload's id: a refused part is a failure, which may come anywhere; remove() lists the uploads of a
- *   key and needs no note. Several open uploads of one key are one: they are listed and aborted together.
- * - A request that is sent again: the same bytes under the same key, or for an upload that is gone. It is one that is done
- *   once, late or never.
- * - Renewals: a lease may lapse at any time, not only when it should, and its owner goes on until another has claimed. One
- *   that is renewed in time is one that nobody claimed.
- * - Progress, events, fair tags, backoff, polls, the time that a rescuer waits: they say when a step comes; here it may
- *   come at any time.
+ * - A transaction is one step: each that writes holds one lock from its first statement to its end, so one
+ *   whose answer is lost was done, or was not, before the next begins. Not done changes nothing, and needs
+ *   no step.
+ * - The bucket is kept of one attempt only, the watched one; how the others fare with it is free. Keys are
+ *   unique, so nothing of one attempt depends on the bucket of another; and any attempt may be the watched
+ *   one.
+ * - Parts, and the note of an upload's id: a refused part is a failure, which may come anywhere; remove()
+ *   lists the uploads of a key and needs no note. Several open uploads of one key are one: they are listed
+ *   and aborted together.
+ * - A request that is sent again: the same bytes under the same key, or for an upload that is gone. It is
+ *   one that is done once, late or never.
+ * - Renewals: a lease may lapse at any time, not only when it should, and its owner goes on until another
+ *   has claimed. One that is renewed in time is one that nobody claimed.
+ * - Progress, events, fair tags, backoff, polls, the time that a rescuer waits: they say when a step
+ *   comes; here it may come at any time.
  * - Other jobs: they have rows, attempts and keys of their own.
- * - How many: two tries, few rescues and faults. One fault comes at every place, two in every order and pair of places.
  *
- * What is assumed: HOUR_IS_OVER. The hour (JOB_CLEAR_AGAIN_US) between an attempt's first and second clearing stands for this: by then its
- * writer has stopped, and no request of it is under way. And that S3 and Postgres keep what they have confirmed, and a
- * listing shows what is there.
+ * What is bounded: tries, rescues, and how often each fault comes (below). One fault comes at every place,
+ * two at every pair of them. After the last rescue a living owner's lease lapses no more (lease()).
  *
- * What is not proved: that the C code does these steps; anything about times, load, and fairness between jobs; expiry; the local object
- * store and SQLite (one process, whose answers are not lost).
+ * What is assumed: HOUR_IS_OVER. The hour (JOB_CLEAR_AGAIN_US) between an attempt's first and second
+ * clearing stands for this: by then its writer has stopped, and no request of it is under way. And that S3
+ * and Postgres keep what they have confirmed, and a listing shows what is there.
  *
- * Properties, each named where it is checked:
- * P1 at most one attempt is published. P2 what a record named is whole and stays, the record deleted or not. P3 `complete` is told
- * only when the record says so. P4 the job ends. P5 in the end the bucket has nothing but what was published. P6 a claim takes
- * nothing of a live lease, an attempt ends once, failures and rescues keep to their bounds.
- * P4 is two checks: in each last state the job is over (judge), and no order of steps goes round in a circle (pan -l, with -DNP: no
- * label here is a progress label, so any cycle counts). So every order comes to a last state, without a word about
- * fairness; but for a process that rests for ever.
+ * What is not proved: that the C code does these steps; anything about times, load, and fairness between
+ * jobs; expiry; the local object store and SQLite (one process, whose answers are not lost).
  *
- * Mutants: each of these names, defined, takes one protection away, and spin has to find what breaks. UNREAD_DELETE, UNFENCED,
- * OWNER_FENCE, SHARED_KEY, ABORT_UNCLEAR, TRUST_COMPLETE, CLEAR_ONCE, BLIND_REPORT, NO_READ_BACK, TRUST_COMMIT, STALE_DELETES,
- * EARLY_RETRY, EAGER_CLAIM, UNCOUNTED, UNBOUNDED_RESCUES, UNREPORTED. */
+ * Properties, each named where it is checked: P1 at most one attempt is published. P2 what a record named
+ * is whole and stays, the record deleted or not. P3 `complete` is told only when the record says so. P4
+ * the job ends. P5 in the end the bucket has nothing but what was published. P6 a claim takes nothing of a
+ * live lease, an attempt ends once, failures keep to their bound.
+ * P4 is two checks: in each last state the job is over (judge), and no order of steps goes round in a
+ * circle (pan -l, with -DNP: no label here is a progress label, so any cycle counts). So every order comes
+ * to a last state, without a word about fairness; but for a process that rests for ever.
+ *
+ * Mutants: each of these names, defined, takes one protection away, and spin has to find what breaks.
+ * UNREAD_DELETE, UNFENCED, OWNER_FENCE, SHARED_KEY, ABORT_UNCLEAR, TRUST_COMPLETE, CLEAR_ONCE,
+ * BLIND_REPORT, NO_READ_BACK, TRUST_COMMIT, STALE_DELETES, EARLY_RETRY, EAGER_CLAIM, UNCOUNTED,
+ * UNBOUNDED_RESCUES, UNREPORTED. */
 
 #ifndef DISPATCHERS
-#define DISPATCHERS 2 /* jobs that run at a time; a third is the first instance's second: without CRASHES, which are of instances */
+#define DISPATCHERS 2 /* attempts that run at a time: one an instance; a third is the first one's second */
 #endif
 #ifndef SWEEPERS
 #define SWEEPERS 1
@@ -66,6 +75,10 @@
 #endif
 #ifndef DELETES
 #define DELETES 1
+#endif
+
+#if DISPATCHERS > 2 && CRASHES > 0
+#error a crash ends all that its instance runs
 #endif
 
 #define PROVE(what, text) \
@@ -92,7 +105,8 @@ bool running;           /* its `state`; no other attempt is 'running' */
 byte published;         /* the attempt whose `state` is 'published' */
 byte failures, rescues;
 
-/* The watched attempt's row of downloads_attempts: `state` and `cleared`; NO_ATTEMPT: not yet, or cleared away for good. */
+/* The watched attempt's row of downloads_attempts: `state` and `cleared`; NO_ATTEMPT: not yet, or cleared away
+ * for good. */
 byte watched;
 mtype = {NO_ATTEMPT, RUNNING, OVER, CLEARED, PUBLISHED};
 mtype row = NO_ATTEMPT;
@@ -200,7 +214,8 @@ inline delete_object(n)
     object = (IS_SEEN(n) -> NO_OBJECT : object)
 }
 
-/* Where an abort meets a Complete that is at work, one of them wins, or both are answered well and the object is broken. */
+/* Where an abort meets a Complete that is at work, one of them wins, or both are answered well and the object
+ * is broken. */
 inline abort_upload(n)
 {
     if
@@ -221,8 +236,8 @@ inline leave(what)
     request = (a == watched -> what : request)
 }
 
-/* An attempt that runs fails; or is stopped by the shutdown (on_grace_over), or since it is no longer ours (dispatcher_keep;
- * dispatcher_cancel, which only is told sooner). */
+/* An attempt that runs fails; or is stopped by the shutdown (on_grace_over), or since it is no longer ours
+ * (dispatcher_keep; dispatcher_cancel, which only is told sooner). */
 inline stop()
 {
     if
@@ -246,6 +261,10 @@ inline crash()
     printf("%d: crashes in attempt %d\n", me, a)
 }
 
+/* Two instances are alike: which of them is the first to claim makes no difference. */
+#define NOT_MIRRORED (attempt > 0 || me == FIRST_INSTANCE || DISPATCHERS > 2)
+
+/* A crash behind a commit leaves what the commit left; so before is enough. */
 #define MAY_CRASH :: crashes > 0 -> crash(); goto gone
 #define MAY_BE_LOST :: lost_answers > 0 -> lost_answers--; printf("%d: ... and the answer is lost\n", me)
 
@@ -271,7 +290,7 @@ end_kick:
             owner = NO_ROW;
             live = false;
             goto end_kick
-        :: (owner == WAITS || LAPSED) && status != DELETED && (attempt > 0 || me == FIRST_INSTANCE) /* CLAIM */
+        :: (owner == WAITS || LAPSED) && status != DELETED && NOT_MIRRORED /* CLAIM */
         fi;
         PROVE(!live, "P6: a job of a live lease was claimed");
         rescues = (owner == WAITS -> rescues : rescues + 1);
@@ -293,7 +312,7 @@ end_kick:
         MAY_BE_LOST; goto end_kick
         :: a = attempt; held = true
         fi;
-        if
+        if /* what an attempt does that is not seen comes down to how it ends */
         :: rescues > MAX_RESCUES -> how = WORKER_LOST; goto settle
         :: rescues <= MAX_RESCUES && !IS_SEEN(a) -> goto settle
         :: rescues <= MAX_RESCUES && !IS_SEEN(a) -> goto publish
@@ -319,7 +338,10 @@ end_kick:
         if
         MAY_CRASH
         :: stop(); goto ending
-        :: a != watched || upload -> upload = upload && a != watched; put_object(a); printf("%d: completes attempt %d\n", me, a)
+        :: a != watched || upload ->
+            upload = upload && a != watched;
+            put_object(a);
+            printf("%d: completes attempt %d\n", me, a)
         :: leave(COMPLETE);
             unclear = (a == watched);
             printf("%d: attempt %d has no good answer to Complete\n", me, a);
@@ -438,7 +460,8 @@ gone:
 
 /* --- sweeper.c, s3_sweep.c --- */
 
-/* One sweeper alone need not rest there: what is due stays so until it reports, and none but it reads what it reports. */
+/* One sweeper alone need not rest there: what is due stays so until it reports, and none but it reads what it
+ * reports. */
 #if SWEEPERS > 1
 #define THEN } atomic {
 #else
@@ -506,7 +529,8 @@ end_late:
 
 /* --- time --- */
 
-/* A lease lapses. After the last rescue only that of an owner that is no more, or else a job could change hands for ever. */
+/* A lease lapses. After the last rescue only that of an owner that is no more, or else a job could change hands
+ * for ever. */
 active proctype lease()
 {
 end_lapse:
