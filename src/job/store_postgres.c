@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/mailbox.h" /* CONTAINER_OF */
 #include "job/pg_db.h"
+#include "job/pg_records.h"
 #include "job/pg_schema.h"
 #include "job/pg_statements.h"
 
@@ -85,69 +86,6 @@ static int64_t execute(struct pg_db *db, const char *sql, const struct pg_value 
 }
 #define EXECUTE(db, statement, e, ...) execute(db, statement, VALUES(__VA_ARGS__), e)
 
-#define JOB_ATTEMPT 15
-#define JOB_COLUMN_COUNT 25
-
-/* JOB_COLUMNS, the first of them at `at`. What is NULL reads as 0. */
-static bool read_job(struct pg_row *r, int at, struct job *ret, struct error *e)
-{
-    _cleanup_(job_release) struct job j = {0};
-    pg_row_uuid(r, at, j.id);
-    j.user_id = pg_row_text(r, at + 1);
-    j.org_id = pg_row_text(r, at + 2);
-    j.dataset_id = pg_row_text(r, at + 3);
-    j.sql = pg_row_text(r, at + 4);
-    j.format = pg_row_text(r, at + 5);
-    _cleanup_free_ char *status = pg_row_text(r, at + 6);
-    j.created_at = pg_row_time(r, at + 7);
-    j.updated_at = pg_row_time(r, at + 8);
-    j.completed_at = pg_row_time(r, at + 9);
-    j.expires_at = pg_row_time(r, at + 10);
-    j.link = pg_row_text(r, at + 11);
-    j.error_message = pg_row_text(r, at + 12);
-    _cleanup_free_ char *error_code = pg_row_text(r, at + 13);
-    j.error_code = error_code ? job_error_code_parse(error_code) : ERROR_NONE;
-    j.version = pg_row_integer(r, at + 14);
-    j.attempt = (uint32_t)pg_row_integer(r, at + JOB_ATTEMPT);
-    j.rows = (uint64_t)pg_row_integer(r, at + 16);
-    j.bytes = (uint64_t)pg_row_integer(r, at + 17);
-    j.percent = pg_row_is_null(r, at + 18) ? -1 : pg_row_real(r, at + 18);
-    _cleanup_free_ char *sha256 = pg_row_text(r, at + 19);
-    snprintf(j.sha256, sizeof j.sha256, "%s", sha256 ? sha256 : "");
-    j.sql_cut = pg_row_bool(r, at + 20);
-    j.failures = (uint32_t)pg_row_integer(r, at + 21);
-    j.rescues = (uint32_t)pg_row_integer(r, at + 22);
-    j.last_error = pg_row_text(r, at + 23);
-    _cleanup_free_ char *last_error_code = pg_row_text(r, at + 24);
-    j.last_error_code = last_error_code ? job_error_code_parse(last_error_code) : ERROR_NONE;
-    if (!pg_row_ok(r, e))
-        return false;
-    if (!j.user_id || !j.org_id || !j.dataset_id || !j.sql || !j.format || !status)
-        return error_set(e, ERROR_INTERNAL, "job store: a record lacks a value");
-    if (!job_status_parse(status, &j.status))
-        return error_set(e, ERROR_INTERNAL, "job store: a record of the unknown status %s", status);
-    *ret = j;
-    j = (struct job){0};
-    return true;
-}
-
-/* All rows, which hold nothing but jobs. */
-static bool read_jobs(const struct pg_rows *rows, struct job_list *ret, struct error *e)
-{
-    _cleanup_(job_list_release) struct job_list list = {0};
-    size_t count = pg_rows_count(rows);
-    if (count > 0 && !(list.jobs = calloc(count, sizeof *list.jobs)))
-        return out_of_memory(e);
-    for (; list.count < count; list.count++) {
-        struct pg_row r = {.rows = rows, .row = (int)list.count};
-        if (!read_job(&r, 0, &list.jobs[list.count], e))
-            return false;
-    }
-    *ret = list;
-    list = (struct job_list){0};
-    return true;
-}
-
 /* The clock is the database's, so a time of ours reaches it only as what a caller set: the end of a link. */
 #define TIME_SIZE CLOCK_RFC3339_SIZE
 
@@ -166,7 +104,7 @@ static bool ended(struct pg_db *db, const struct pg_rows *rows, const struct job
         return false;
     if (pg_rows_count(rows) > 0) {
         struct pg_row r = {.rows = rows};
-        return read_job(&r, 0, ret, e);
+        return pg_read_job(&r, 0, ret, e);
     }
     _cleanup_(job_release) struct job j = {0};
     _cleanup_pg_rows_ struct pg_rows *now = QUERY(db, CURRENT, e, TEXT(a->id), TEXT(a->owner));
@@ -174,9 +112,9 @@ static bool ended(struct pg_db *db, const struct pg_rows *rows, const struct job
         return false;
     struct pg_row r = {.rows = now};
     bool found = pg_rows_count(now) > 0;
-    if (found && !read_job(&r, 0, &j, e))
+    if (found && !pg_read_job(&r, 0, &j, e))
         return false;
-    bool is_owner = found && pg_row_bool(&r, JOB_COLUMN_COUNT);
+    bool is_owner = found && pg_row_bool(&r, PG_JOB_COLUMNS);
     if (!found || is_owner || j.status != to || j.attempt != a->attempt || a->attempt == 0)
         return error_set(e, ERROR_STALE, "the attempt is no longer the job's current one");
     *ret = j;
@@ -293,8 +231,8 @@ static bool advance(struct frontier *f, const struct pg_rows *rows, struct error
 {
     for (size_t i = 0; i < pg_rows_count(rows); i++) {
         struct pg_row r = {.rows = rows, .row = (int)i};
-        bool ready = pg_row_bool(&r, JOB_COLUMN_COUNT);
-        int64_t tag = pg_row_integer(&r, JOB_COLUMN_COUNT + 1), seq = pg_row_integer(&r, JOB_COLUMN_COUNT + 2);
+        bool ready = pg_row_bool(&r, PG_JOB_COLUMNS);
+        int64_t tag = pg_row_integer(&r, PG_JOB_COLUMNS + 1), seq = pg_row_integer(&r, PG_JOB_COLUMNS + 2);
         if (!pg_row_ok(&r, e))
             return false;
         if (ready) {
@@ -315,7 +253,7 @@ static bool postgres_claim(struct job_store *store, const char *owner, size_t li
         QUERY(s->db, CLAIM, e, TEXT(owner), INTEGER(limit), INTEGER(s->lease_ms), BOOL(may_rescue(s)),
               INTEGER(f->tag), INTEGER(f->seq), INTEGER(f->due_at), INTEGER(f->lease_until),
               INTEGER(store->bounds.org_max_running));
-    if (!rows || !advance(f, rows, e) || !read_jobs(rows, ret, e))
+    if (!rows || !advance(f, rows, e) || !pg_read_jobs(rows, ret, e))
         return false;
     *ret_next_ms = -1;
     return true;
@@ -482,10 +420,10 @@ static bool postgres_get(struct job_store *store, const char *org_id, const char
         return error_set(e, ERROR_NOT_FOUND, "download not found");
     _cleanup_(job_release) struct job j = {0};
     struct pg_row r = {.rows = rows};
-    if (!read_job(&r, 0, &j, e))
+    if (!pg_read_job(&r, 0, &j, e))
         return false;
-    j.retry_at = pg_row_time(&r, JOB_COLUMN_COUNT);
-    j.queue_position = (uint64_t)pg_row_integer(&r, JOB_COLUMN_COUNT + 1);
+    j.retry_at = pg_row_time(&r, PG_JOB_COLUMNS);
+    j.queue_position = (uint64_t)pg_row_integer(&r, PG_JOB_COLUMNS + 1);
     if (!pg_row_ok(&r, e))
         return false;
     *ret = j;
@@ -493,36 +431,10 @@ static bool postgres_get(struct job_store *store, const char *org_id, const char
     return true;
 }
 
-static bool read_attempt(struct pg_row *r, struct job_attempt_record *ret, struct error *e)
-{
-    ret->attempt = (uint32_t)pg_row_integer(r, 0);
-    ret->outcome = pg_row_text(r, 1);
-    ret->owner = pg_row_text(r, 2);
-    ret->started_at = pg_row_time(r, 3);
-    ret->ended_at = pg_row_time(r, 4);
-    ret->error = pg_row_text(r, 5);
-    _cleanup_free_ char *code = pg_row_text(r, 6);
-    ret->error_code = code ? job_error_code_parse(code) : ERROR_NONE;
-    return pg_row_ok(r, e);
-}
-
 static bool postgres_attempts(struct job_store *store, const char *id, struct job_attempt_list *ret, struct error *e)
 {
-    _cleanup_(job_attempt_list_release) struct job_attempt_list list = {0};
     _cleanup_pg_rows_ struct pg_rows *rows = QUERY(db_of(store), ATTEMPTS, e, TEXT(id));
-    if (!rows)
-        return false;
-    size_t count = pg_rows_count(rows);
-    if (count > 0 && !(list.items = calloc(count, sizeof *list.items)))
-        return out_of_memory(e);
-    while (list.count < count) {
-        struct pg_row r = {.rows = rows, .row = (int)list.count};
-        if (!read_attempt(&r, &list.items[list.count++], e)) /* counted first: its texts are released, too */
-            return false;
-    }
-    *ret = list;
-    list = (struct job_attempt_list){0};
-    return true;
+    return rows && pg_read_attempts(rows, ret, e);
 }
 
 /* Read-only is no place for it: a transaction that writes, of its own where none is open. */
@@ -548,7 +460,7 @@ static bool postgres_list(struct job_store *store, const char *org_id, const cha
     _cleanup_pg_rows_ struct pg_rows *rows =
         QUERY(s->db, s->indexed ? LIST : LIST_SEEN, e, TEXT(org_id), TEXT(user_id), INTEGER(limit),
               INTEGER(offset), INTEGER(JOB_LIST_SQL_MAX));
-    return rows && read_jobs(rows, ret, e);
+    return rows && pg_read_jobs(rows, ret, e);
 }
 
 static bool postgres_remove(struct job_store *store, const char *org_id, const char *id, bool *ret_found,
@@ -582,29 +494,9 @@ static bool postgres_expire(struct job_store *store, size_t limit, size_t *ret_c
 static bool postgres_leftovers(struct job_store *store, size_t limit, bool published_too,
                                struct job_leftover_list *ret, struct error *e)
 {
-    _cleanup_(job_leftover_list_release) struct job_leftover_list list = {0};
     _cleanup_pg_rows_ struct pg_rows *rows =
         QUERY(db_of(store), LEFTOVERS, e, INTEGER(limit), BOOL(published_too));
-    if (!rows)
-        return false;
-    size_t count = pg_rows_count(rows);
-    if (count > 0 && !(list.items = calloc(count, sizeof *list.items)))
-        return out_of_memory(e);
-    for (; list.count < count; list.count++) {
-        struct pg_row r = {.rows = rows, .row = (int)list.count};
-        struct job_leftover *item = &list.items[list.count];
-        pg_row_uuid(&r, 0, item->id);
-        item->attempt = (uint32_t)pg_row_integer(&r, 1);
-        item->object_key = pg_row_text(&r, 2);
-        item->upload_id = pg_row_text(&r, 3);
-        if (!pg_row_ok(&r, e)) {
-            list.count++; /* its texts are released, too */
-            return false;
-        }
-    }
-    *ret = list;
-    list = (struct job_leftover_list){0};
-    return true;
+    return rows && pg_read_leftovers(rows, ret, e);
 }
 
 static bool postgres_cleaned(struct job_store *store, const char *id, uint32_t attempt, struct error *e)
@@ -615,41 +507,6 @@ static bool postgres_cleaned(struct job_store *store, const char *id, uint32_t a
 static bool postgres_not_cleaned(struct job_store *store, const char *id, uint32_t attempt, struct error *e)
 {
     return EXECUTE(db_of(store), NOT_CLEANED, e, TEXT(id), INTEGER(attempt), INTEGER(JOB_CLEAR_RETRY_US)) >= 0;
-}
-
-#define POLL_JOB 2 /* where in a row of POLL the columns of a job begin */
-
-static bool read_poll(const struct pg_rows *rows, struct job_poll_result *ret, struct error *e)
-{
-    _cleanup_(job_poll_result_release) struct job_poll_result result = {0};
-    size_t count = pg_rows_count(rows);
-    /* Each kind may be all of them. */
-    if (count > 0 && (!(result.changed.jobs = calloc(count, sizeof *result.changed.jobs)) ||
-                      !(result.gone.ids = calloc(count, UUID_SIZE)) ||
-                      !(result.owned.ids = calloc(count, UUID_SIZE)) ||
-                      !(result.owned_attempts = calloc(count, sizeof *result.owned_attempts))))
-        return out_of_memory(e);
-    for (size_t i = 0; i < count; i++) {
-        struct pg_row r = {.rows = rows, .row = (int)i};
-        _cleanup_free_ char *kind = pg_row_text(&r, 0);
-        if (kind && strcmp(kind, "changed") == 0) {
-            if (!read_job(&r, POLL_JOB, &result.changed.jobs[result.changed.count], e))
-                return false;
-            result.changed.count++;
-        } else if (kind && strcmp(kind, "gone") == 0) {
-            pg_row_uuid(&r, 1, result.gone.ids[result.gone.count++]);
-        } else if (kind && strcmp(kind, "owned") == 0) {
-            result.owned_attempts[result.owned.count] = (uint32_t)pg_row_integer(&r, POLL_JOB + JOB_ATTEMPT);
-            pg_row_uuid(&r, 1, result.owned.ids[result.owned.count++]);
-        } else {
-            result.claimable = true;
-        }
-        if (!pg_row_ok(&r, e))
-            return false;
-    }
-    *ret = result;
-    result = (struct job_poll_result){0};
-    return true;
 }
 
 static bool postgres_poll(struct job_store *store, const struct job_poll *p, struct job_poll_result *ret,
@@ -675,7 +532,7 @@ static bool postgres_poll(struct job_store *store, const struct job_poll *p, str
     if (!buf_ok(&ids) || !buf_ok(&versions) || !buf_ok(&row_counts) || !buf_ok(&bytes))
         return out_of_memory(e);
     _cleanup_pg_rows_ struct pg_rows *rows = pg_db_query_plain(s->db, POLL, values, ARRAY_SIZE(values), e);
-    return rows && read_poll(rows, ret, e);
+    return rows && pg_read_poll(rows, ret, e);
 }
 
 static bool postgres_renew(struct job_store *store, const char *owner, struct error *e)

@@ -11,6 +11,7 @@
 #include "base/mailbox.h" /* CONTAINER_OF */
 #include "job/fair_tag.h"
 #include "job/sqlite_db.h"
+#include "job/sqlite_records.h"
 #include "job/sqlite_schema.h"
 #include "job/sqlite_statements.h"
 
@@ -80,51 +81,13 @@ static bool query_id(struct sqlite_db *db, enum statement n, const struct sqlite
     return true;
 }
 
-/* A row of SELECT_JOB. What is NULL reads as 0. */
-static bool read_job(struct sqlite3_stmt *st, struct job *ret, struct error *e)
-{
-    _cleanup_(job_release) struct job j = {0};
-    _cleanup_free_ char *id = NULL, *status = NULL, *error_code = NULL, *sha256 = NULL;
-    if (!sqlite_row_text(st, 0, &id) || !sqlite_row_text(st, 1, &j.user_id) ||
-        !sqlite_row_text(st, 2, &j.org_id) || !sqlite_row_text(st, 3, &j.dataset_id) ||
-        !sqlite_row_text(st, 4, &j.sql) || !sqlite_row_text(st, 5, &j.format) ||
-        !sqlite_row_text(st, 6, &status) || !sqlite_row_text(st, 11, &j.link) ||
-        !sqlite_row_text(st, 12, &j.error_message) || !sqlite_row_text(st, 13, &error_code) ||
-        !sqlite_row_text(st, 19, &sha256))
-        return out_of_memory(e);
-    if (!job_status_parse(status, &j.status))
-        return error_set(e, ERROR_INTERNAL, "job store: a record of the unknown status %s", status);
-    snprintf(j.id, sizeof j.id, "%s", id);
-    j.created_at = sqlite_row_integer(st, 7);
-    j.updated_at = sqlite_row_integer(st, 8);
-    j.completed_at = sqlite_row_integer(st, 9);
-    j.expires_at = sqlite_row_integer(st, 10);
-    j.error_code = error_code ? job_error_code_parse(error_code) : ERROR_NONE;
-    j.version = sqlite_row_integer(st, 14);
-    j.attempt = (uint32_t)sqlite_row_integer(st, 15);
-    j.rows = (uint64_t)sqlite_row_integer(st, 16);
-    j.bytes = (uint64_t)sqlite_row_integer(st, 17);
-    j.percent = sqlite_row_is_null(st, 18) ? -1 : sqlite_row_real(st, 18);
-    snprintf(j.sha256, sizeof j.sha256, "%s", sha256 ? sha256 : "");
-    j.sql_cut = sqlite_row_integer(st, 20);
-    j.failures = (uint32_t)sqlite_row_integer(st, 21);
-    j.rescues = (uint32_t)sqlite_row_integer(st, 22);
-    _cleanup_free_ char *last_error_code = NULL;
-    if (!sqlite_row_text(st, 23, &j.last_error) || !sqlite_row_text(st, 24, &last_error_code))
-        return out_of_memory(e);
-    j.last_error_code = last_error_code ? job_error_code_parse(last_error_code) : ERROR_NONE;
-    *ret = j;
-    j = (struct job){0};
-    return true;
-}
-
 static bool load(struct sqlite_db *db, const char *id, struct job *ret, struct error *e)
 {
     bool row = false;
     _cleanup_statement_ struct sqlite3_stmt *st = START(db, GET_JOB, e, TEXT(id));
     if (!st || !sqlite_db_next(db, st, &row, e))
         return false;
-    return row ? read_job(st, ret, e) : error_set(e, ERROR_NOT_FOUND, "download not found");
+    return row ? sqlite_read_job(st, ret, e) : error_set(e, ERROR_NOT_FOUND, "download not found");
 }
 
 /* The one place where a job's state changes, here and in the database: what was set in `j` beforehand is
@@ -164,7 +127,7 @@ static bool load_current(struct sqlite_db *db, const struct job_attempt *a, enum
         return false;
     _cleanup_(job_release) struct job j = {0};
     _cleanup_statement_ struct sqlite3_stmt *job = START(db, GET_JOB, e, TEXT(a->id));
-    if (!job || !sqlite_db_next(db, job, &row, e) || (row && !read_job(job, &j, e)))
+    if (!job || !sqlite_db_next(db, job, &row, e) || (row && !sqlite_read_job(job, &j, e)))
         return false;
     bool current = owner && j.status == JOB_PROCESSING;
     bool already = !owner && to != JOB_PROCESSING && j.status == to && a->attempt > 0;
@@ -337,25 +300,6 @@ static bool end_running_attempt(struct sqlite_db *db, const char *id, const char
                    UNLESS(!why, TEXT(error_code_name(why->code))));
 }
 
-/* Room for one more at the end of an array that doubles. */
-static void *grow(void *items, size_t count, size_t size)
-{
-    bool full = count == 0 || (count >= 8 && (count & (count - 1)) == 0);
-    return full ? reallocarray(items, count < 8 ? 8 : 2 * count, size) : items;
-}
-
-/* An empty record at the end of the list, to be filled; what fills it counts it. NULL: out of memory. */
-static struct job *list_place(struct job_list *l, struct error *e)
-{
-    struct job *jobs = grow(l->jobs, l->count, sizeof *jobs);
-    if (!jobs) {
-        out_of_memory(e);
-        return NULL;
-    }
-    l->jobs = jobs;
-    return &jobs[l->count];
-}
-
 static bool next_due_ms(struct sqlite_db *db, int64_t now, int64_t *ret, struct error *e)
 {
     bool row = false;
@@ -378,7 +322,7 @@ static bool sqlite_claim(struct job_store *store, const char *owner, size_t limi
             return false;
         if (!id[0])
             break;
-        struct job *j = list_place(&list, e);
+        struct job *j = sqlite_list_place(&list, e);
         if (!j || !load(db, id, j, e))
             return false;
         list.count++;
@@ -519,69 +463,21 @@ static bool sqlite_get(struct job_store *store, const char *org_id, const char *
     return true;
 }
 
-static bool read_attempt(struct sqlite3_stmt *st, struct job_attempt_record *ret, struct error *e)
-{
-    _cleanup_free_ char *code = NULL;
-    ret->attempt = (uint32_t)sqlite_row_integer(st, 0);
-    ret->started_at = sqlite_row_integer(st, 3);
-    ret->ended_at = sqlite_row_integer(st, 4);
-    if (!sqlite_row_text(st, 1, &ret->outcome) || !sqlite_row_text(st, 2, &ret->owner) ||
-        !sqlite_row_text(st, 5, &ret->error) || !sqlite_row_text(st, 6, &code))
-        return out_of_memory(e);
-    ret->error_code = code ? job_error_code_parse(code) : ERROR_NONE;
-    return true;
-}
-
 static bool sqlite_attempts(struct job_store *store, const char *id, struct job_attempt_list *ret, struct error *e)
 {
     struct sqlite_db *db = db_of(store);
-    _cleanup_(job_attempt_list_release) struct job_attempt_list list = {0};
     _cleanup_statement_ struct sqlite3_stmt *st = START(db, ATTEMPTS, e, TEXT(id));
-    if (!st)
-        return false;
-    for (;;) {
-        bool row = false;
-        if (!sqlite_db_next(db, st, &row, e))
-            return false;
-        if (!row)
-            break;
-        struct job_attempt_record *items = grow(list.items, list.count, sizeof *items);
-        if (!items)
-            return out_of_memory(e);
-        list.items = items;
-        items[list.count] = (struct job_attempt_record){0};
-        if (!read_attempt(st, &items[list.count++], e)) /* counted first: its texts are released, too */
-            return false;
-    }
-    *ret = list;
-    list = (struct job_attempt_list){0};
-    return true;
+    return st && sqlite_read_attempts(db, st, ret, e);
 }
 
 static bool sqlite_list(struct job_store *store, const char *org_id, const char *user_id, size_t limit,
                         size_t offset, struct job_list *ret, struct error *e)
 {
     struct sqlite_db *db = db_of(store);
-    _cleanup_(job_list_release) struct job_list list = {0};
     _cleanup_statement_ struct sqlite3_stmt *st =
         START(db, LIST_JOBS, e, TEXT(org_id), TEXT(user_id), INTEGER(limit), INTEGER(offset),
               INTEGER(JOB_LIST_SQL_MAX));
-    if (!st)
-        return false;
-    for (;;) {
-        bool row = false;
-        if (!sqlite_db_next(db, st, &row, e))
-            return false;
-        if (!row)
-            break;
-        struct job *j = list_place(&list, e);
-        if (!j || !read_job(st, j, e))
-            return false;
-        list.count++;
-    }
-    *ret = list;
-    list = (struct job_list){0};
-    return true;
+    return st && sqlite_read_jobs(db, st, ret, e);
 }
 
 static bool sqlite_remove(struct job_store *store, const char *org_id, const char *id, bool *ret_found,
@@ -642,34 +538,9 @@ static bool sqlite_leftovers(struct job_store *store, size_t limit, bool publish
                              struct job_leftover_list *ret, struct error *e)
 {
     struct sqlite_db *db = db_of(store);
-    _cleanup_(job_leftover_list_release) struct job_leftover_list list = {0};
     _cleanup_statement_ struct sqlite3_stmt *st =
         START(db, LEFTOVERS, e, INTEGER(published_too), INTEGER(clock_wall_us()), INTEGER(limit));
-    if (!st)
-        return false;
-    for (;;) {
-        bool row = false;
-        if (!sqlite_db_next(db, st, &row, e))
-            return false;
-        if (!row)
-            break;
-        struct job_leftover *items = grow(list.items, list.count, sizeof *items), item = {0};
-        if (!items)
-            return out_of_memory(e);
-        list.items = items;
-        _cleanup_free_ char *id = NULL;
-        if (!sqlite_row_text(st, 0, &id) || !sqlite_row_text(st, 2, &item.object_key) ||
-            !sqlite_row_text(st, 3, &item.upload_id)) {
-            free(item.object_key);
-            return out_of_memory(e);
-        }
-        snprintf(item.id, sizeof item.id, "%s", id);
-        item.attempt = (uint32_t)sqlite_row_integer(st, 1);
-        items[list.count++] = item;
-    }
-    *ret = list;
-    list = (struct job_leftover_list){0};
-    return true;
+    return st && sqlite_read_leftovers(db, st, ret, e);
 }
 
 static bool sqlite_cleaned(struct job_store *store, const char *id, uint32_t attempt, struct error *e)
