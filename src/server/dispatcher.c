@@ -45,21 +45,18 @@ static void claim_done(struct store_task *t)
     job_list_release(&c->jobs);
     if (c->next_ms >= 0)
         dispatcher_kick_in(d, (uint64_t)c->next_ms);
-    if (d->kicked || count == c->limit) {
-        d->kicked = false;
+    d->more = d->more || count == c->limit;
+    if (d->more)
         dispatcher_kick(d);
-    }
     dispatcher_drained_if_idle(d);
 }
 
 void dispatcher_kick(struct dispatcher *d)
 {
-    if (!d->started || d->draining || d->running_count >= d->options.workers)
+    d->more = true;
+    if (!d->started || d->draining || d->claiming || d->running_count >= d->options.workers)
         return;
-    if (d->claiming) {
-        d->kicked = true;
-        return;
-    }
+    d->more = false; /* what comes from now on sets it again */
     unsigned room = d->options.workers - d->running_count;
     d->claiming = true;
     /* After a failure one at a time: many long statements may not fit into the time of one answer. */
@@ -67,6 +64,12 @@ void dispatcher_kick(struct dispatcher *d)
     d->claim.step.call = call_claim;
     d->claim.step.done = claim_done;
     store_threads_write(d->options.store, &d->claim.step);
+}
+
+void dispatcher_kick_at_end(struct dispatcher *d)
+{
+    if (d->more || d->options.claims_at_each_end)
+        dispatcher_kick(d);
 }
 
 void dispatcher_start(struct dispatcher *d)

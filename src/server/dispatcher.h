@@ -20,6 +20,9 @@ struct dispatcher_options {
     const struct attempt_environment *attempts;
     struct drain_rate *drain_rate; /* hears of each end */
     unsigned workers;          /* jobs that run at once */
+    /* Claims whenever a worker gets free. Not needed where somebody calls dispatcher_kick() for all that comes to wait
+     * (the poller does, soon), but for what an end of a job itself lets go (org_max_running). */
+    bool claims_at_each_end;
     uint32_t max_attempts;     /* failures that end a job */
     uint32_t max_rescues;      /* instances that may be lost with it */
     uint64_t retry_delay_ms;   /* retry.h */

@@ -64,7 +64,8 @@ struct dispatcher {
     LIST_HEAD(, running) running;
     unsigned running_count;
     struct claim claim;
-    bool claiming, kicked;
+    bool claiming;
+    bool more; /* may wait that no claim has looked for: a worker that gets free is worth one */
     struct event *retry; /* looks for work at `look_at` (clock_monotonic_ms(); 0: not set) */
     int64_t look_at;
     struct event *progress_timer;
@@ -80,6 +81,9 @@ struct dispatcher {
 
 /* Takes the claimed job over. */
 void dispatcher_job_start(struct dispatcher *d, struct job *job);
+
+/* A worker got free: looks for work where there may be some. */
+void dispatcher_kick_at_end(struct dispatcher *d);
 
 /* Looks for work then, or earlier. */
 void dispatcher_kick_in(struct dispatcher *d, uint64_t ms);

@@ -57,7 +57,7 @@ static void release_if_over(struct running *r)
     free(r->key);
     free(r->link_url);
     free(r);
-    dispatcher_kick(d);
+    dispatcher_kick_at_end(d);
     dispatcher_drained_if_idle(d);
 }
 

@@ -294,6 +294,8 @@ static bool open_core(struct server *s, struct error *e)
                                                   .attempts = &s->attempts,
                                                   .drain_rate = s->drain_rate,
                                                   .workers = (unsigned)s->settings->config.queue_workers,
+                                                  .claims_at_each_end = !store_threads_api(s->stores.jobs)->poll ||
+                                                                        s->settings->config.org_max_running > 0,
                                                   .max_attempts = (uint32_t)s->settings->config.max_attempts,
                                                   .max_rescues = (uint32_t)s->settings->config.max_rescues,
                                                   .retry_delay_ms = s->settings->config.retry_delay,

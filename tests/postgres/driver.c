@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "job/pg_statements.h"
@@ -369,6 +370,103 @@ static bool do_life(const struct words *w, struct buf *out, struct error *e)
     return true;
 }
 
+/* Calls of one kind, what each took in microseconds. */
+struct times {
+    const char *name;
+    struct buf text;
+};
+
+static int64_t now_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * INT64_C(1000000) + t.tv_nsec / 1000;
+}
+
+static void took(struct times *t, int64_t since_us)
+{
+    buf_printf(&t->text, "%c%" PRId64, t->text.len > 0 ? ',' : '=', now_us() - since_us);
+}
+
+enum { CLAIMS, PUBLICATIONS, CREATIONS, RENEWALS, POLLS, KINDS };
+
+static bool work_once(const char *owner, uint64_t limit, uint64_t create_for, struct times *times, uint64_t *done,
+                      struct error *e)
+{
+    _cleanup_(job_list_release) struct job_list list = {0};
+    int64_t since = now_us();
+    if (!CALL(e, store->api->claim(store, owner, limit, &list, &next_ms, e)))
+        return false;
+    took(&times[CLAIMS], since);
+    *done = list.count;
+    for (size_t i = 0; i < list.count; i++) {
+        struct job_attempt a = {.owner = owner, .id = list.jobs[i].id, .attempt = list.jobs[i].attempt};
+        _cleanup_(job_release) struct job j = {0};
+        since = now_us();
+        if (!end_attempt("publish", "", &a, &j, e))
+            return false;
+        took(&times[PUBLICATIONS], since);
+    }
+    if (create_for > 0) {
+        char org[32];
+        _cleanup_(job_release) struct job j = {0};
+        snprintf(org, sizeof org, "org-%" PRIu64, create_for);
+        since = now_us();
+        if (!create(org, "user", 1000000, &j, e))
+            return false;
+        took(&times[CREATIONS], since);
+    }
+    return true;
+}
+
+/* work OWNER COUNT LIMIT CREATE RENEWAL_MS: claims, LIMIT at a time, and publishes each, as one that runs nothing,
+ * until COUNT are done or none is left; with CREATE, a creation behind each claim, for one organisation (org-1, ...)
+ * after the other; renews and polls (each 500 ms) like the server. Says what each call took: "claim=1,2,3". */
+static bool do_work(const struct words *w, struct buf *out, struct error *e)
+{
+    struct times times[KINDS] = {{.name = "claim"}, {.name = "publish"}, {.name = "create"}, {.name = "renew"}, {.name = "poll"}};
+    const char *owner = word(w, 1);
+    uint64_t claims = 0, done = 0, last = 1;
+    int64_t renewed = 0, polled = 0;
+    bool ok = true;
+    for (size_t i = 0; i < KINDS; i++)
+        buf_init(&times[i].text, 16 << 20);
+    while (ok && done < number(w, 2) && last > 0) {
+        int64_t since = now_us();
+        if (since - renewed >= (int64_t)number(w, 5) * 1000) {
+            ok = CALL(e, store->api->renew(store, owner, e));
+            took(&times[RENEWALS], since);
+            renewed = since;
+        }
+        since = now_us();
+        if (ok && since - polled >= 500000) {
+            struct job_poll p = {.owner = owner};
+            _cleanup_(job_poll_result_release) struct job_poll_result r = {0};
+            ok = store->api->poll(store, &p, &r, e);
+            took(&times[POLLS], since);
+            polled = since;
+        }
+        claims++;
+        ok = ok && work_once(owner, number(w, 3), number(w, 4) ? 1 + claims % 1000 : 0, times, &last, e);
+        done += last;
+    }
+    for (size_t i = 0; i < KINDS; i++) {
+        if (times[i].text.len > 0)
+            buf_printf(out, " %s%s", times[i].name, times[i].text.data);
+        buf_release(&times[i].text);
+    }
+    return ok;
+}
+
+/* bounds QUEUE_SIZE ORG_MAX_QUEUED ORG_MAX_RUNNING, and what follows from the last */
+static bool do_bounds(const struct words *w, struct buf *out, struct error *e)
+{
+    (void)out;
+    store->bounds = (struct job_bounds){
+        .queue_size = number(w, 1), .org_max_queued = number(w, 2), .org_max_running = number(w, 3)};
+    return CALL(e, store->api->settle(store, e));
+}
+
 static const struct {
     const char *name;
     bool (*call)(const struct words *w, struct buf *out, struct error *e);
@@ -379,6 +477,7 @@ static const struct {
     {"progress", do_progress}, {"remove", do_remove},       {"expire", do_expire},   {"leftovers", do_leftovers},
     {"cleaned", do_cleaned},   {"poll", do_poll},           {"get", do_get},         {"list", do_list},
     {"drain", do_drain},       {"life", do_life},           {"check", do_check},
+    {"work", do_work},         {"bounds", do_bounds},
 };
 
 static void answer(char *line)
