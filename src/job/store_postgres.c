@@ -49,6 +49,8 @@ struct postgres_store {
     struct pg_db *db;
     struct frontier frontier, frontier_at_begin; /* back to which an undone transaction takes it */
     uint64_t lease_ms;
+    int64_t asked_at; /* monotonic: when may_rescue() was asked last, */
+    int64_t back_at;  /* and when for the first time after a long silence */
     bool indexed;    /* lists go by an index of `downloads`, else by downloads_seen */
     int64_t seen_at; /* monotonic */
 };
@@ -220,10 +222,18 @@ static bool postgres_create(struct job_store *store, const struct job_request *r
     return true;
 }
 
-/* After an outage, and after our own absence, those who run jobs get the time of a lease to say so. */
-static bool may_rescue(const struct postgres_store *s)
+/* Asked by each poll: a longer silence says that this process was stopped. */
+#define SILENCE_MS 1000
+
+/* After an outage, and after our own absence (others may have been stopped with us: a machine that stood still),
+ * those who run jobs get the time of a lease to say so. */
+static bool may_rescue(struct postgres_store *s)
 {
-    return pg_db_up_ms(s->db) >= (int64_t)s->lease_ms;
+    int64_t now = clock_monotonic_ms(), lease = (int64_t)s->lease_ms;
+    if (now - s->asked_at > (lease > SILENCE_MS ? lease : SILENCE_MS))
+        s->back_at = now;
+    s->asked_at = now;
+    return pg_db_up_ms(s->db) >= lease && now - s->back_at >= lease;
 }
 
 /* The first that was ready when the claim began. */
@@ -623,7 +633,7 @@ struct job_store *job_store_postgres_open(const struct job_store_postgres_option
         postgres_close(&s->store);
         return NULL;
     }
-    s->seen_at = clock_monotonic_ms();
+    s->seen_at = s->asked_at = s->back_at = clock_monotonic_ms();
     return &s->store;
 }
 
