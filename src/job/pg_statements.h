@@ -210,7 +210,7 @@
                " FROM downloads d LEFT JOIN downloads_jobs j ON j.id = d.id WHERE d.id = $1")                \
     /* With when it is tried again and its place in the queue, where it waits. */                            \
     X(GET,                                                                                                   \
-      "SELECT" WHOLE_JOB ", q.retry_at, CASE WHEN q.id IS NOT NULL THEN "                                    \
+      "SELECT" WHOLE_JOB ", CASE WHEN q.retry_at > statement_timestamp() THEN q.retry_at END, CASE WHEN q.id IS NOT NULL THEN "                                    \
       POSITION("q.tag", "q.seq", "q.org_id", "q.held", "0", "0", "0") " END"                                          \
       " FROM downloads d LEFT JOIN downloads_jobs j ON j.id = d.id"                                          \
       " LEFT JOIN downloads_queue q ON q.id = d.id AND q.owner IS NULL"                                      \

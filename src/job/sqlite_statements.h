@@ -35,7 +35,7 @@
                    "  coalesce((SELECT max(tag) FROM downloads_queue WHERE owner IS NULL AND held = 0), 0)))" \
                    " FROM downloads_queue_length")                                                           \
     /* ?1 id, ?2 now. Of one that waits: when it is tried again, and the jobs that go before it. */          \
-    X(WAITS, "SELECT q.retry_at, (SELECT count(*) FROM (SELECT 1 FROM downloads_queue b"                     \
+    X(WAITS, "SELECT CASE WHEN q.retry_at > ?2 THEN q.retry_at END, (SELECT count(*) FROM (SELECT 1 FROM downloads_queue b"                     \
              "  WHERE b.owner IS NULL AND b.held = 0 AND (b.retry_at IS NULL OR b.retry_at <= ?2)"           \
              "  AND b.tag <= q.tag AND (b.tag, b.seq) < (q.tag, q.seq) LIMIT ?3)) +"                         \
              " CASE WHEN q.held THEN (SELECT count(*) FROM (SELECT 1 FROM downloads_queue b"                 \

@@ -137,6 +137,9 @@ static void a_hand_over_is_no_failure(void **state)
     create_job(s, "org", "user", NULL);
     assert_true(claim_job(s, &j));
     put_back(s, &j, NULL, 0, &back);
+    struct job waiting = get_job(s, "org", j.id);
+    assert_int_equal(waiting.retry_at, 0);
+    job_release(&waiting);
     assert_int_equal(back.failures, 0);
     assert_null(back.last_error);
     assert_true(claim_job(s, &again));
