@@ -96,7 +96,7 @@
 /* Of downloads_attempts: what CLEANED may take off the list for good, and what it took. */
 #define CLEARED_FOR_GOOD                                                                                     \
     "((state = 'published' AND expires_at <= statement_timestamp())"                                         \
-    " OR (state = 'over' AND cleared AND due_at <= statement_timestamp()))"
+    " OR (state = 'over' AND cleared AND $4::boolean AND due_at <= statement_timestamp()))"
 #define KEPT_AS_HISTORY                                                                                      \
     "((state = 'published' AND expires_at = 'infinity') OR (state = 'over' AND due_at = 'infinity'))"
 
@@ -258,14 +258,15 @@
       "  WHERE j.id = ANY (ARRAY(SELECT id FROM due EXCEPT SELECT id FROM record)))"                         \
       " SELECT count(*) FROM record")                                                                        \
     X(LEFTOVERS,                                                                                             \
-      "(SELECT id, attempt, object_key, upload_id FROM downloads_attempts"                                   \
+      "(SELECT id, attempt, object_key, upload_id, cleared FROM downloads_attempts"                          \
       " WHERE state = 'over' AND due_at <= statement_timestamp() ORDER BY due_at LIMIT $1)"                  \
       " UNION ALL"                                                                                           \
-      " (SELECT id, attempt, object_key, upload_id FROM downloads_attempts"                                  \
+      " (SELECT id, attempt, object_key, upload_id, false FROM downloads_attempts"                           \
       " WHERE $2::boolean AND state = 'published' AND expires_at <= statement_timestamp()"                   \
       " ORDER BY expires_at LIMIT $1) LIMIT $1")                                                             \
-    /* $3: when it is due again (microseconds from now). Only what is due goes for good: another instance may \
-     * have cleared the same thing at the same time. For good means: it stays while the record does. */      \
+    /* $3: when it is due again (microseconds from now), $4 whether it had been cleared once when it was read:  \
+     * only then, and only while it is due, it goes for good, since another instance may have cleared the same  \
+     * thing at the same time. For good means: it stays while the record does. */                            \
     X(CLEANED,                                                                                               \
       "WITH once AS (UPDATE downloads_attempts SET cleared = true,"                                          \
       "  due_at = statement_timestamp() + $3::bigint * interval '1 microsecond'"                             \
@@ -277,12 +278,19 @@
       "  AND EXISTS (SELECT FROM downloads d WHERE d.id = $1))"                                              \
       " DELETE FROM downloads_attempts WHERE id = $1 AND attempt = $2 AND " CLEARED_FOR_GOOD                 \
       " AND NOT EXISTS (SELECT FROM downloads d WHERE d.id = $1)")                                           \
-    /* $3: when it is due again, as of CLEANED. */                                                           \
+    /* $3: when it is due again, as of CLEANED; what is due later stays so. */                              \
     X(NOT_CLEANED,                                                                                           \
-      "UPDATE downloads_attempts SET due_at = statement_timestamp() + $3::bigint * interval '1 microsecond',"\
-      " expires_at = CASE WHEN state = 'published'"                                                          \
-      "  THEN statement_timestamp() + $3::bigint * interval '1 microsecond' ELSE expires_at END"             \
+      "UPDATE downloads_attempts SET"                                                                        \
+      " due_at = greatest(due_at, statement_timestamp() + $3::bigint * interval '1 microsecond'),"           \
+      " expires_at = CASE WHEN state = 'published' THEN"                                                     \
+      "  greatest(expires_at, statement_timestamp() + $3::bigint * interval '1 microsecond') ELSE expires_at END" \
       " WHERE id = $1 AND attempt = $2 AND state <> 'running'")                                              \
+    /* $3 object key, $4 upload id. */                                                                       \
+    X(LEFT_BEHIND,                                                                                           \
+      "INSERT INTO downloads_attempts (id, attempt, object_key, upload_id, state) VALUES ($1, $2, $3, $4, 'over')" \
+      " ON CONFLICT (id, attempt) DO UPDATE SET cleared = false, due_at = '-infinity',"                      \
+      " upload_id = coalesce(excluded.upload_id, downloads_attempts.upload_id)"                              \
+      " WHERE downloads_attempts.state = 'over'")                                                            \
     /* $1 owner, $2 lease (ms), $3 to $6 the frontier (tag, seq, due, lease). Answers with the new one. */    \
     X(RENEW,                                                                                                 \
       "WITH renewed AS (UPDATE downloads_queue q"                                                            \
