@@ -125,9 +125,9 @@ def refusals(what, stores, source, count, of_org):
     told, took, codes, stored = [], [], set(), []
     with servers_of(stores, source, count, QUEUE_SIZE=40, ORG_MAX_QUEUED=20, QUEUE_WORKERS=2) as servers:
         def attempt(i):
-            return post(servers[0], "full" if of_org else f"org-{i % 10}", "SELECT count(*) FROM range(400000000)")
+            return post(servers[0], "full" if of_org else f"org-{i % 10}", "SELECT count(*) FROM range(2500000000)")
         numbers = iter(range(10**9))
-        time_of_rate = time.monotonic() + 8  # so that a rate is known
+        time_of_rate = time.monotonic() + 15  # so that a rate is known
         while time.monotonic() < time_of_rate:
             attempt(next(numbers))
             time.sleep(0.02)
