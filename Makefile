@@ -1,11 +1,12 @@
 # The front door; Meson builds.
-.PHONY: all help packages deps build demo run test bench clean
+.PHONY: all help packages deps build demo run test torture bench clean
 
 all: build
 
 help:
 	@echo 'make demo   installs what is missing, builds, and runs a download from end to end; leaves demo/result.csv'
 	@echo 'make test   installs what tests need, and runs them all'
+	@echo 'make torture  kills, freezes and cuts off everything: ROUNDS=200 SEED=... (ROUND=7: that one alone)'
 	@echo 'make        builds build/downloads-server and build/downloads-worker (make packages installs what that needs)'
 	@echo 'make run    keeps a server up on port 8000'
 	@echo 'make bench  measures: a large export, many jobs, many connections, the job stores'
@@ -30,6 +31,11 @@ demo run: packages
 test:
 	tools/install-packages test
 	tools/run-tests
+
+torture: build
+	tools/install-packages test
+	BUILD_DIR=$(CURDIR)/build TORTURE_LONG=1 TORTURE_ROUNDS=$(or $(ROUNDS),200) TORTURE_SEED=$(SEED) TORTURE_ROUND=$(ROUND) \
+		/usr/bin/python3 -m pytest -v -s -p no:cacheprovider tests/torture
 
 bench: build
 	mkdir -p demo && cd demo && build=$(CURDIR)/build sh ../tools/sample

@@ -1,9 +1,12 @@
 """A double for faults that no server makes on demand: stands between a client and a real Postgres, reads the client's
 messages, and loses the connection where it is told to. Counts the trips that a client makes (a Sync each)."""
 
+import re
 import socket
 import struct
 import threading
+
+WRITES = r"\b(INSERT INTO|UPDATE|DELETE FROM)\b"
 
 
 class PgProxy:
@@ -11,10 +14,14 @@ class PgProxy:
     "before" (it never reaches the server),
     "unsynced" (the server has done it, and hears no Sync: where nothing else does, that would have committed),
     "racing" (just behind the Sync: who knows what the server makes of it), or
-    "after" (the server has done the trip and is out of the transaction, and its answer is lost)."""
+    "after" (the server has done the trip and is out of the transaction, and its answer is lost).
+
+    `commit_fault`: None, or (place, pattern): the same for the first trip that commits a transaction with a statement that
+    the pattern is found in (WRITES: any that writes): by COMMIT, or by its Sync, where there was no BEGIN."""
 
     def __init__(self, host, port):
-        self.server, self.fault, self.trips, self.faults_made = (host, port), None, 0, 0
+        self.server, self.fault, self.commit_fault = (host, port), None, None
+        self.trips = self.faults_made = 0
         self.lock = threading.Lock()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.host, self.port = self.listener.getsockname()[:2]
@@ -36,7 +43,8 @@ class PgProxy:
             server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self.lock:
                 self.sockets += [client, server]
-            state = {"mute": False, "place": None, "executes": 0}
+            # `statements`: since the session was last out of a transaction.
+            state = {"mute": False, "place": None, "executes": 0, "statements": []}
             threading.Thread(target=self._to_server, args=(client, server, state), daemon=True).start()
             threading.Thread(target=self._to_client, args=(client, server, state), daemon=True).start()
 
@@ -80,12 +88,18 @@ class PgProxy:
                 head = self._read(client, 5)
                 body = self._read(client, struct.unpack("!I", head[1:])[0] - 4)
                 pending += head + body
-                if head[:1] == b"P" and self.fault and body.split(b"\0")[1].startswith(self.fault[1].encode()):
-                    state["place"], self.fault = self.fault[0], None
-                    if state["place"] == "before":
-                        self.faults_made += 1
-                        self._close(client, server)
-                        return
+                if head[:1] == b"P":
+                    statement = body.split(b"\0")[1].decode()
+                    state["statements"].append(statement)
+                    if self.fault and statement.startswith(self.fault[1]):
+                        state["place"], self.fault = self.fault[0], None
+                elif head[:1] == b"S":
+                    state["place"] = self._place_of_commit(state["statements"]) or state["place"]
+                if state["place"] == "before":
+                    self.faults_made += 1
+                    self._close(client, server)
+                    return
+                if state["place"]:
                     state["mute"] = True
                 if head[:1] == b"S":
                     self.trips += 1
@@ -106,6 +120,16 @@ class PgProxy:
         except OSError:
             self._close(client, server)
 
+    def _place_of_commit(self, statements):
+        """At a Sync: None where it is not the one to be cut off."""
+        words = [s.split(None, 1)[0] for s in statements if s.strip()]
+        with self.lock:
+            fault, commits = self.commit_fault, "COMMIT" in words or "BEGIN" not in words
+            if not fault or not commits or not any(re.search(fault[1], s) for s in statements):
+                return None
+            self.commit_fault = None
+            return fault[0]
+
     def _to_client(self, client, server, state):
         unheard = b""
         try:
@@ -114,6 +138,8 @@ class PgProxy:
                 if not data:
                     break
                 if not state["mute"]:
+                    if data.endswith(b"Z\0\0\0\5I"):
+                        state["statements"] = []
                     client.sendall(data)
                     continue
                 if state["place"] == "racing":

@@ -3,7 +3,9 @@
     with TcpProxy(host, port) as proxy:
         proxy.cut()      # connections are reset, new ones are closed at once
         proxy.mute()     # connections stay, new ones are taken; nothing passes, in either direction
+        proxy.slow(0.2)  # each piece (of at most 256 KiB) waits so many seconds, in both directions; 0: none does
         proxy.heal()     # what a mute connection was sent meanwhile arrives
+        proxy.sent       # bytes that have reached the peer
 """
 import socket
 import threading
@@ -14,7 +16,7 @@ PASS, MUTE, CUT = range(3)
 
 class TcpProxy:
     def __init__(self, host, port):
-        self.peer, self.state = (host, port), PASS
+        self.peer, self.state, self.delay_s, self.sent = (host, port), PASS, 0, 0
         self.changed = threading.Condition()
         self.connections = set()  # pairs of sockets
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -40,7 +42,7 @@ class TcpProxy:
             self.connections.add(pair)
         back = threading.Thread(target=self._copy, args=(pair[1], pair[0]), daemon=True)
         back.start()
-        self._copy(*pair)
+        self._copy(*pair, counts=True)
         back.join()
         with self.changed:
             self.connections.discard(pair)
@@ -53,12 +55,17 @@ class TcpProxy:
             if self.state == CUT:
                 raise ConnectionResetError("cut")
 
-    def _copy(self, source, target):
+    def _copy(self, source, target, counts=False):
         try:
             while data := source.recv(262144):
+                if self.delay_s:
+                    time.sleep(self.delay_s)  # the fault is the delay
                 self._may_pass()
                 self._pace(target, len(data))
                 target.sendall(data)
+                if counts:
+                    with self.changed:
+                        self.sent += len(data)
             target.shutdown(socket.SHUT_WR)
         except OSError:
             self._break((source, target))
@@ -87,6 +94,9 @@ class TcpProxy:
 
     def mute(self):
         self._become(MUTE)
+
+    def slow(self, seconds):
+        self.delay_s = seconds
 
     def heal(self):
         self._become(PASS)

@@ -7,8 +7,6 @@ import time
 from place import paused, stopped
 from service import ENDLESS, SERVER, wait_for
 
-LEASE_S = 2  # of `place`
-SHARE = "SELECT i, repeat('x', 50) AS pad FROM range(1200000) r(i)"  # 70 MB
 LONG = "SELECT i, repeat('x', 50) AS pad FROM range(3000000) r(i)"
 
 
@@ -76,27 +74,6 @@ def test_postgres_goes_away_and_comes_back(place):
     assert last.type == "complete", last.data
     assert server.get("/downloads/" + job)["attempt"] == 1
     assert place.sha256(f"acme/{job}.csv") == last.data["sha256"]
-
-
-def test_a_long_outage_loses_fails_and_doubles_nothing(place):
-    """Eight jobs on two instances, a third that is idle and would take them, and a Postgres that is away for four leases."""
-    servers = [place.start(QUEUE_WORKERS=4, WORKER_MEMORY="64MiB") for _ in range(2)]
-    streams = [server.begin(SHARE) for server in servers for _ in range(4)]
-    wait_for(lambda: sum(len(s.workers()) for s in servers) == 8, "eight jobs run")
-    wait_for(lambda: place.sql("SELECT count(*) FROM downloads_queue WHERE owner IS NOT NULL") == [(8,)], "eight claims")
-    place.start(QUEUE_WORKERS=8, WORKER_MEMORY="64MiB")
-    assert place.sql("SELECT count(*) FROM downloads WHERE status = 'processing'")[0][0] >= 4
-    with stopped(place.postgres):
-        down = time.monotonic()
-        wait_for(lambda: time.monotonic() - down > 4 * LEASE_S, "four leases pass")  # the store's clock does not tell
-    ends = [list(stream.events())[-1] for stream, _ in streams]
-    assert [e.type for e in ends] == ["complete"] * 8, [e.data for e in ends]
-    assert {e.data["sha256"] for e in ends} == {place.copy_sha256(SHARE)}
-    assert place.sql("SELECT d.status::text, j.attempt, count(*) FROM downloads d JOIN downloads_jobs j USING (id)"
-                     " GROUP BY 1, 2") == [("completed", 1, 8)]
-    assert place.sql("SELECT count(*) FROM downloads_attempts") == [(8,)]
-    assert sorted(place.objects()) == sorted(f"acme/{job}.csv" for _, job in streams)
-    assert place.uploads() == []
 
 
 def test_a_postgres_that_hangs_costs_no_job(place):
