@@ -28,7 +28,13 @@
     "owner IS NULL AND NOT held AND retry_at IS NULL AND (tag, seq) >= (" tag "::bigint, " seq "::bigint)"
 #define LATER(us) "owner IS NULL AND NOT held AND retry_at IS NOT NULL AND retry_at >= " TIME(us)
 #define DUE(us) LATER(us) " AND retry_at <= statement_timestamp()"
-#define RUNNING(us) "owner IS NOT NULL AND lease_until >= " TIME(us)
+/* Of an upper end that excludes nothing the planner expects few rows, where it knows nothing (its statistics are
+ * those of an empty queue), and does not compile the statement. */
+#define RUNNING(us) "owner IS NOT NULL AND lease_until >= " TIME(us) " AND lease_until <= 'infinity'"
+
+/* Of a row `q` that is looked up by its key. Worded so that no partial index fits: the planner may think the one
+ * of running jobs next to empty, and it is full of entries of rows that are long gone. */
+#define OWNED_BY(owner) "coalesce(q.owner, '') = " owner
 
 /* Of what runs, what another ($1 is not the owner) may take, and what has no record any more. */
 #define LAPSED(us)                                                                                           \
@@ -62,7 +68,8 @@
     "   WHERE h.org_id = f.org_id AND h.held ORDER BY h.tag, h.seq LIMIT 4) w),"                             \
     " next AS (UPDATE downloads_queue q SET held = false, retry_at = statement_timestamp(),"                 \
     "  tag = greatest(q.tag, " FAIR_NOW(tag, seq) ", c.place +"                                              \
-    "   coalesce((SELECT max(a.tag) FROM downloads_queue a WHERE a.org_id = c.org_id AND NOT a.held), 0))"   \
+    "   coalesce((SELECT max(a.tag) FROM downloads_queue a"                                                  \
+    "    WHERE a.org_id = c.org_id AND NOT a.held AND a.tag >= " tag "::bigint), 0))"                        \
     "  FROM candidates c WHERE q.id = c.id AND (" cap "::bigint = 0 OR c.place <= " cap "::bigint + c.freed" \
     "   - " COUNT("org_id = c.org_id AND NOT held", cap "::bigint + 8") ")),"
 
@@ -72,7 +79,7 @@
  * expired, processing -> failed, processing -> pending (job_may_become()). */
 #define END_RECORD(set)                                                                                      \
     "WITH mine AS (SELECT q.id FROM downloads_queue q, downloads_jobs j"                                     \
-    " WHERE q.id = $1 AND q.owner = $3 AND j.id = q.id AND j.attempt = $2 FOR UPDATE OF q),"                 \
+    " WHERE q.id = $1 AND " OWNED_BY("$3") " AND j.id = q.id AND j.attempt = $2 FOR UPDATE OF q),"                 \
     " record AS (UPDATE downloads d SET updated_at = statement_timestamp(), " set                            \
     " FROM mine WHERE d.id = mine.id AND d.status = 'processing' RETURNING d.*),"
 #define END_JOB(set)                                                                                         \
@@ -173,7 +180,7 @@
       " ORDER BY j.tag, j.seq")                                                                              \
     X(NOTE_UPLOAD,                                                                                           \
       "UPDATE downloads_attempts a SET upload_id = $4 FROM downloads_queue q, downloads_jobs j, downloads d" \
-      " WHERE a.id = $1 AND a.attempt = $2 AND a.state = 'running' AND q.id = $1 AND q.owner = $3"           \
+      " WHERE a.id = $1 AND a.attempt = $2 AND a.state = 'running' AND q.id = $1 AND " OWNED_BY("$3")        \
       " AND j.id = $1 AND j.attempt = $2 AND d.id = $1 AND d.status = 'processing' RETURNING a.id")          \
     /* Arrays: ids, attempts, rows, bytes, percents. */                                                      \
     X(PROGRESS,                                                                                              \
@@ -181,7 +188,7 @@
       " FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::bigint[], $5::double precision[])"          \
       "  p (id, attempt, rows, bytes, percent)"                                                              \
       " WHERE j.id = p.id AND j.attempt = p.attempt"                                                         \
-      " AND EXISTS (SELECT FROM downloads_queue q WHERE q.id = p.id AND q.owner IS NOT NULL)")               \
+      " AND EXISTS (SELECT FROM downloads_queue q WHERE q.id = p.id AND NOT " OWNED_BY("''") ")")            \
     /* $4 end of the link, $5 link, $6 rows, $7 bytes, $8 SHA-256, $9 object key, $10 org_max_running,       \
      * $11, $12 the frontier (tag, seq). */                                                                  \
     X(PUBLISH, END_RECORD("status = 'completed', completed_at = statement_timestamp(),"                      \
@@ -206,7 +213,7 @@
                       " outcome = CASE WHEN $4::text IS NULL THEN 'handed_over' ELSE 'failed' END") ENDED)   \
     /* Why an end found nothing to change. $2: whether the job is that owner's. */                           \
     X(CURRENT, "SELECT" WHOLE_JOB ", EXISTS"                                                                 \
-               " (SELECT FROM downloads_queue q WHERE q.id = d.id AND q.owner = $2)"                         \
+               " (SELECT FROM downloads_queue q WHERE q.id = d.id AND " OWNED_BY("$2") ")"                   \
                " FROM downloads d LEFT JOIN downloads_jobs j ON j.id = d.id WHERE d.id = $1")                \
     /* With when it is tried again and its place in the queue, where it waits. */                            \
     X(GET,                                                                                                   \
