@@ -57,17 +57,17 @@
     " + CASE WHEN " held " THEN " COUNT("org_id = " org " AND held AND (tag, seq) < (" own ", " own_seq ")", "10000") \
     " ELSE 0 END, 10000)"
 
-/* What `left_queue` (org_id, held) left behind: room for the first of their organisation that is held. It
- * goes as one that is due now, behind those of its organisation that run. Up to four at once, should a bound
- * have been raised. */
+/* What `left_queue` (org_id, held) left behind: room for the first of their organisation that is held. It is
+ * ready, behind those of its organisation that run; its `seq` is an old one, so its tag is above that of the
+ * first (struct frontier). Up to four at once, should a bound have been raised. */
 #define LET_NEXT_GO(cap, tag, seq)                                                                           \
     " candidates AS (SELECT w.id, f.org_id, f.freed,"                                                        \
     "  row_number() OVER (PARTITION BY f.org_id ORDER BY w.tag, w.seq) AS place"                             \
     "  FROM (SELECT org_id, count(*) AS freed FROM left_queue WHERE NOT held GROUP BY org_id) f"             \
     "  CROSS JOIN LATERAL (SELECT id, tag, seq FROM downloads_queue h"                                       \
     "   WHERE h.org_id = f.org_id AND h.held ORDER BY h.tag, h.seq LIMIT 4) w),"                             \
-    " next AS (UPDATE downloads_queue q SET held = false, retry_at = statement_timestamp(),"                 \
-    "  tag = greatest(q.tag, " FAIR_NOW(tag, seq) ", c.place +"                                              \
+    " next AS (UPDATE downloads_queue q SET held = false, retry_at = NULL,"                                  \
+    "  tag = greatest(q.tag, " FAIR_NOW(tag, seq) " + 1, c.place +"                                          \
     "   coalesce((SELECT max(a.tag) FROM downloads_queue a"                                                  \
     "    WHERE a.org_id = c.org_id AND NOT a.held AND a.tag >= " tag "::bigint), 0))"                        \
     "  FROM candidates c WHERE q.id = c.id AND (" cap "::bigint = 0 OR c.place <= " cap "::bigint + c.freed" \
@@ -111,7 +111,7 @@
     /* $1: org_max_running. At a start, when it may be another than before. */                               \
     X(SETTLE,                                                                                                \
       "UPDATE downloads_queue q SET held = NOT q.held,"                                                      \
-      " retry_at = CASE WHEN q.held THEN statement_timestamp() ELSE q.retry_at END,"                         \
+      " retry_at = CASE WHEN q.held THEN NULL ELSE q.retry_at END,"                         \
       " tag = CASE WHEN q.held THEN greatest(q.tag, p.now + p.place) ELSE q.tag END"                         \
       " FROM (SELECT id, row_number() OVER"                                                                  \
       "   (PARTITION BY org_id ORDER BY owner IS NULL, held, tag, seq) AS place, " FAIR_NOW("0", "0") " AS now" \
@@ -217,7 +217,7 @@
                " FROM downloads d LEFT JOIN downloads_jobs j ON j.id = d.id WHERE d.id = $1")                \
     /* With when it is tried again and its place in the queue, where it waits. */                            \
     X(GET,                                                                                                   \
-      "SELECT" WHOLE_JOB ", q.retry_at, CASE WHEN q.id IS NOT NULL THEN "                                    \
+      "SELECT" WHOLE_JOB ", CASE WHEN q.retry_at > statement_timestamp() THEN q.retry_at END, CASE WHEN q.id IS NOT NULL THEN "                                    \
       POSITION("q.tag", "q.seq", "q.org_id", "q.held", "0", "0", "0") " END"                                          \
       " FROM downloads d LEFT JOIN downloads_jobs j ON j.id = d.id"                                          \
       " LEFT JOIN downloads_queue q ON q.id = d.id AND q.owner IS NULL"                                      \

@@ -12,6 +12,10 @@
     " j.failures, j.rescues, j.last_error, j.last_error_code"                                       \
     " FROM downloads d LEFT JOIN downloads_jobs j ON j.id = d.id "
 
+/* The first that is ready: one that waits for its delay keeps its tag, and would hold the fair order back. */
+#define FIRST_READY                                                                                          \
+    "(SELECT tag FROM downloads_queue WHERE owner IS NULL AND held = 0 AND retry_at IS NULL ORDER BY tag LIMIT 1)"
+
 /* A call takes the write lock at its begin: taken in the middle, it could fail there. */
 #define SQLITE_STATEMENTS(X)                                                                                 \
     X(BEGIN, "BEGIN IMMEDIATE")                                                                              \
@@ -26,11 +30,12 @@
                    " (SELECT count(*) FROM downloads_queue WHERE org_id = ?1 AND owner IS NULL),"            \
                    " (SELECT count(*) FROM downloads_queue WHERE org_id = ?1 AND held = 0),"                 \
                    " (SELECT max(tag) FROM downloads_queue WHERE org_id = ?1),"                              \
-                   " coalesce((SELECT min(tag) FROM downloads_queue WHERE owner IS NULL AND held = 0),"      \
-                   "  (SELECT max(tag) FROM downloads_queue WHERE owner IS NOT NULL))"                       \
+                   " coalesce(" FIRST_READY ", max("                                                         \
+                   "  coalesce((SELECT max(tag) FROM downloads_queue WHERE owner IS NOT NULL), 0),"          \
+                   "  coalesce((SELECT max(tag) FROM downloads_queue WHERE owner IS NULL AND held = 0), 0)))" \
                    " FROM downloads_queue_length")                                                           \
     /* ?1 id, ?2 now. Of one that waits: when it is tried again, and the jobs that go before it. */          \
-    X(WAITS, "SELECT q.retry_at, (SELECT count(*) FROM (SELECT 1 FROM downloads_queue b"                     \
+    X(WAITS, "SELECT CASE WHEN q.retry_at > ?2 THEN q.retry_at END, (SELECT count(*) FROM (SELECT 1 FROM downloads_queue b"                     \
              "  WHERE b.owner IS NULL AND b.held = 0 AND (b.retry_at IS NULL OR b.retry_at <= ?2)"           \
              "  AND b.tag <= q.tag AND (b.tag, b.seq) < (q.tag, q.seq) LIMIT ?3)) +"                         \
              " CASE WHEN q.held THEN (SELECT count(*) FROM (SELECT 1 FROM downloads_queue b"                 \
@@ -39,7 +44,7 @@
     /* ?1 organisation, ?2 org_max_running (0: all of them): lets so many of its held jobs go as there is room \
      * for, behind those that run. */                                                                        \
     X(LET_GO, "UPDATE downloads_queue SET held = 0, tag = max(tag,"                                          \
-              "  coalesce((SELECT min(tag) FROM downloads_queue WHERE owner IS NULL AND held = 0), 0),"      \
+              "  coalesce(" FIRST_READY ", 0),"                                                              \
               "  1 + coalesce((SELECT max(tag) FROM downloads_queue WHERE org_id = ?1 AND held = 0), 0))"    \
               " WHERE seq = (SELECT seq FROM downloads_queue WHERE org_id = ?1 AND held = 1 ORDER BY tag, seq LIMIT 1)" \
               " AND (?2 = 0 OR (SELECT count(*) FROM downloads_queue WHERE org_id = ?1 AND held = 0) < ?2)") \
