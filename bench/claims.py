@@ -9,6 +9,7 @@ import contextlib
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -59,7 +60,7 @@ CASES = [
     Case("open", "a transaction open"),
     Case("create", "and a creation behind each claim", 0.2, create=True),
     Case("ten", "and ten a claim", 0.4, limit=10),
-    Case("due", "and 20,000 retries that are due", 0.2, due=20000),
+    Case("due", "and each fifth a retry that is due", 0.2, due=20000),
     Case("one", "and ORG_MAX_RUNNING 1", 0.2, create=True, max_running=1),
     Case("five", "and ORG_MAX_RUNNING 5", 0.2, create=True, max_running=5),
     Case("org", "and all of one organisation", 0.2, create=True, orgs=1),
@@ -116,7 +117,7 @@ def values_of(c, max_running):
     }
 
 
-def plans(pg, name, max_running, texts, whole):
+def plans(pg, name, max_running, texts):
     """The plan of each statement as it is now (undone); the buffers that it touched."""
     driver = Driver(pg, name, lease_ms=LEASE_MS, timeout_ms=60000)
     driver.claim("plans")
@@ -135,7 +136,7 @@ def plans(pg, name, max_running, texts, whole):
             db.rollback()
             c.execute("DEALLOCATE ALL")
     db.close()
-    return touched, "\n".join(told) if whole else ""
+    return touched, "\n".join(told)
 
 
 def fill(pg, name, options, case):
@@ -146,8 +147,8 @@ def fill(pg, name, options, case):
         pg.execute("ANALYZE", dbname=name)
     pg.execute(WAITING.format(waiting=options.waiting, orgs=case.orgs).replace("%%", "%"), dbname=name)
     if case.due:
-        pg.execute(f"""UPDATE downloads_queue SET retry_at = now() - random() * interval '10 seconds' WHERE id IN
-                    (SELECT id FROM downloads_queue ORDER BY seq DESC LIMIT {case.due})""", dbname=name)
+        pg.execute(f"""UPDATE downloads_queue SET retry_at = now() - random() * interval '10 seconds'
+                    WHERE seq % {options.waiting // case.due} = 0""", dbname=name)
     if not case.empty:
         pg.execute("VACUUM ANALYZE", dbname=name)
 
@@ -165,7 +166,7 @@ def run(pg, template, options, case, texts):
             c.execute("SELECT count(*) FROM downloads_schema")
     else:
         holder.rollback()
-    count, cpu, begun = int(options.claims * case.share), cpu_of(pg), time.monotonic()
+    count, cpu, begun = int(options.claims * (options.share or case.share)), cpu_of(pg), time.monotonic()
     answer = driver.call("work", "owner", count, case.limit, int(case.create), RENEWAL_MS)
     took = time.monotonic() - begun
     cpu = cpu_of(pg) - cpu
@@ -181,7 +182,7 @@ def run(pg, template, options, case, texts):
     row("", f"the whole: {took:.0f} s, settle {settled} ms", "", "", "", "",
         f"{len(times['publish']) / took:.0f}", f"{1000 * cpu / len(times['publish']):.2f}")
     driver.close()
-    touched, told = plans(pg, name, case.max_running, texts, options.plans)
+    touched, told = plans(pg, name, case.max_running, texts)
     row("", "buffers (ms planning + execution): " + ", ".join(f"{k} {v}" for k, v in touched.items()), "", "", "", "", "", "")
     holder.close()
     pg.execute(f"DROP DATABASE {name} WITH (FORCE)")
@@ -193,11 +194,16 @@ def main():
     parser.add_argument("--finished", type=int, default=1000000)
     parser.add_argument("--waiting", type=int, default=100000)
     parser.add_argument("--claims", type=int, default=50000)
-    parser.add_argument("--plans", action="store_true", help="print them whole")
+    parser.add_argument("--plans", type=argparse.FileType("w"), help="a file for the plans")
+    parser.add_argument("--share", type=float, help="of --claims, for each case")
+    parser.add_argument("--slow", help="milliseconds from which on Postgres keeps the plan of a statement, in its log, which stays")
     parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(c.name for c in CASES))
     options = parser.parse_args()
-    texts, told = statements(), []
-    with Postgres(durable=True, settings={"shared_buffers": "512MB", "max_wal_size": "4GB"}) as pg:
+    texts, settings = statements(), {"shared_buffers": "512MB", "max_wal_size": "4GB"}
+    if options.slow:
+        settings |= {"session_preload_libraries": "auto_explain", "auto_explain.log_min_duration": options.slow,
+                     "auto_explain.log_analyze": "on", "auto_explain.log_buffers": "on", "auto_explain.log_timing": "off"}
+    with Postgres(durable=True, settings=settings) as pg:
         template = pg.new_database()
         Driver(pg, template).close()
         pg.execute(FINISHED.format(finished=options.finished).replace("%%", "%"), dbname=template)
@@ -206,9 +212,11 @@ def main():
         row(*["---"] * 8)
         for case in CASES:
             if not options.cases or case.name in options.cases:
-                told.append(f"-- {case.what}\n" + run(pg, template, options, case, texts))
-    if options.plans:
-        print("\n" + "\n".join(told))
+                told = run(pg, template, options, case, texts)
+                if options.plans:
+                    print(f"-- {case.what}\n{told}", file=options.plans, flush=True)
+        if options.slow:
+            shutil.copy(pg.log, "claims-slow.log")
 
 
 if __name__ == "__main__":

@@ -365,7 +365,8 @@ bool pg_db_queue(struct pg_db *db, const char *sql, struct error *e)
 #define SET_READ_ONLY ", set_config('transaction_read_only', 'on', true)"
 
 /* One statement, in the order in which it is written: so the lock is waited for within its timeout. The next
- * statement's snapshot is taken behind it. */
+ * statement's snapshot is taken behind it. What is looked up by a key is never worth compiling, whatever it is
+ * thought to cost. */
 static void queue_settings(struct pg_db *db, uint64_t timeout_ms, const char *more, int64_t lock)
 {
     char take_lock[64] = "";
@@ -379,7 +380,8 @@ static void queue_settings(struct pg_db *db, uint64_t timeout_ms, const char *mo
              "SELECT set_config('statement_timeout', '%" PRIu64 "', true),"
              " set_config('lock_timeout', '%" PRIu64 "', true),"
              " set_config('idle_in_transaction_session_timeout', '%" PRIu64 "', true),"
-             " set_config('tcp_user_timeout', '%" PRIu64 "', true)%s%s",
+             " set_config('tcp_user_timeout', '%" PRIu64 "', true),"
+             " set_config('jit', 'off', true)%s%s",
              db->timeout_ms, lock_timeout, db->timeout_ms, db->timeout_ms, more, take_lock);
     db->queued[db->queued_count++] = db->settings;
 }

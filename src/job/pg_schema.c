@@ -110,7 +110,7 @@ static const struct {
       "  WHERE owner IS NULL AND NOT held AND retry_at IS NULL",
       "CREATE INDEX downloads_queue_due ON downloads_queue (retry_at)"
       "  WHERE owner IS NULL AND NOT held AND retry_at IS NOT NULL",
-      "CREATE INDEX downloads_queue_held ON downloads_queue (seq) WHERE held",
+      "CREATE INDEX downloads_queue_held ON downloads_queue (org_id, tag, seq) WHERE held",
       "CREATE INDEX downloads_queue_orgs ON downloads_queue (org_id, held, tag, seq)",
       "DROP INDEX downloads_queue_waiting",
       "DROP INDEX downloads_queue_running",

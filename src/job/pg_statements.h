@@ -28,7 +28,13 @@
     "owner IS NULL AND NOT held AND retry_at IS NULL AND (tag, seq) >= (" tag "::bigint, " seq "::bigint)"
 #define LATER(us) "owner IS NULL AND NOT held AND retry_at IS NOT NULL AND retry_at >= " TIME(us)
 #define DUE(us) LATER(us) " AND retry_at <= statement_timestamp()"
-#define RUNNING(us) "owner IS NOT NULL AND lease_until >= " TIME(us)
+/* Of an upper end that excludes nothing the planner expects few rows, where it knows nothing (its statistics are
+ * those of an empty queue), and does not compile the statement. */
+#define RUNNING(us) "owner IS NOT NULL AND lease_until >= " TIME(us) " AND lease_until <= 'infinity'"
+
+/* Of a row `q` that is looked up by its key. Worded so that no partial index fits: the planner may think the one
+ * of running jobs next to empty, and it is full of entries of rows that are long gone. */
+#define OWNED_BY(owner) "coalesce(q.owner, '') = " owner
 
 /* Of what runs, what another ($1 is not the owner) may take, and what has no record any more. */
 #define LAPSED(us)                                                                                           \
@@ -61,8 +67,9 @@
     "  CROSS JOIN LATERAL (SELECT id, tag, seq FROM downloads_queue h"                                       \
     "   WHERE h.org_id = f.org_id AND h.held ORDER BY h.tag, h.seq LIMIT 4) w),"                             \
     " next AS (UPDATE downloads_queue q SET held = false, retry_at = NULL,"                                  \
-    "  tag = greatest(q.tag, " FAIR_NOW(tag, seq) " + 1, c.place +"                                              \
-    "   coalesce((SELECT max(a.tag) FROM downloads_queue a WHERE a.org_id = c.org_id AND NOT a.held), 0))"   \
+    "  tag = greatest(q.tag, " FAIR_NOW(tag, seq) " + 1, c.place +"                                          \
+    "   coalesce((SELECT max(a.tag) FROM downloads_queue a"                                                  \
+    "    WHERE a.org_id = c.org_id AND NOT a.held AND a.tag >= " tag "::bigint), 0))"                        \
     "  FROM candidates c WHERE q.id = c.id AND (" cap "::bigint = 0 OR c.place <= " cap "::bigint + c.freed" \
     "   - " COUNT("org_id = c.org_id AND NOT held", cap "::bigint + 8") ")),"
 
@@ -72,7 +79,7 @@
  * expired, processing -> failed, processing -> pending (job_may_become()). */
 #define END_RECORD(set)                                                                                      \
     "WITH mine AS (SELECT q.id FROM downloads_queue q, downloads_jobs j"                                     \
-    " WHERE q.id = $1 AND q.owner = $3 AND j.id = q.id AND j.attempt = $2 FOR UPDATE OF q),"                 \
+    " WHERE q.id = $1 AND " OWNED_BY("$3") " AND j.id = q.id AND j.attempt = $2 FOR UPDATE OF q),"                 \
     " record AS (UPDATE downloads d SET updated_at = statement_timestamp(), " set                            \
     " FROM mine WHERE d.id = mine.id AND d.status = 'processing' RETURNING d.*),"
 #define END_JOB(set)                                                                                         \
@@ -96,7 +103,7 @@
 /* Of downloads_attempts: what CLEANED may take off the list for good, and what it took. */
 #define CLEARED_FOR_GOOD                                                                                     \
     "((state = 'published' AND expires_at <= statement_timestamp())"                                         \
-    " OR (state = 'over' AND cleared AND due_at <= statement_timestamp()))"
+    " OR (state = 'over' AND cleared AND $4::boolean AND due_at <= statement_timestamp()))"
 #define KEPT_AS_HISTORY                                                                                      \
     "((state = 'published' AND expires_at = 'infinity') OR (state = 'over' AND due_at = 'infinity'))"
 
@@ -173,7 +180,7 @@
       " ORDER BY j.tag, j.seq")                                                                              \
     X(NOTE_UPLOAD,                                                                                           \
       "UPDATE downloads_attempts a SET upload_id = $4 FROM downloads_queue q, downloads_jobs j, downloads d" \
-      " WHERE a.id = $1 AND a.attempt = $2 AND a.state = 'running' AND q.id = $1 AND q.owner = $3"           \
+      " WHERE a.id = $1 AND a.attempt = $2 AND a.state = 'running' AND q.id = $1 AND " OWNED_BY("$3")        \
       " AND j.id = $1 AND j.attempt = $2 AND d.id = $1 AND d.status = 'processing' RETURNING a.id")          \
     /* Arrays: ids, attempts, rows, bytes, percents. */                                                      \
     X(PROGRESS,                                                                                              \
@@ -181,7 +188,7 @@
       " FROM unnest($1::uuid[], $2::integer[], $3::bigint[], $4::bigint[], $5::double precision[])"          \
       "  p (id, attempt, rows, bytes, percent)"                                                              \
       " WHERE j.id = p.id AND j.attempt = p.attempt"                                                         \
-      " AND EXISTS (SELECT FROM downloads_queue q WHERE q.id = p.id AND q.owner IS NOT NULL)")               \
+      " AND EXISTS (SELECT FROM downloads_queue q WHERE q.id = p.id AND NOT " OWNED_BY("''") ")")            \
     /* $4 end of the link, $5 link, $6 rows, $7 bytes, $8 SHA-256, $9 object key, $10 org_max_running,       \
      * $11, $12 the frontier (tag, seq). */                                                                  \
     X(PUBLISH, END_RECORD("status = 'completed', completed_at = statement_timestamp(),"                      \
@@ -206,7 +213,7 @@
                       " outcome = CASE WHEN $4::text IS NULL THEN 'handed_over' ELSE 'failed' END") ENDED)   \
     /* Why an end found nothing to change. $2: whether the job is that owner's. */                           \
     X(CURRENT, "SELECT" WHOLE_JOB ", EXISTS"                                                                 \
-               " (SELECT FROM downloads_queue q WHERE q.id = d.id AND q.owner = $2)"                         \
+               " (SELECT FROM downloads_queue q WHERE q.id = d.id AND " OWNED_BY("$2") ")"                   \
                " FROM downloads d LEFT JOIN downloads_jobs j ON j.id = d.id WHERE d.id = $1")                \
     /* With when it is tried again and its place in the queue, where it waits. */                            \
     X(GET,                                                                                                   \
@@ -258,14 +265,15 @@
       "  WHERE j.id = ANY (ARRAY(SELECT id FROM due EXCEPT SELECT id FROM record)))"                         \
       " SELECT count(*) FROM record")                                                                        \
     X(LEFTOVERS,                                                                                             \
-      "(SELECT id, attempt, object_key, upload_id FROM downloads_attempts"                                   \
+      "(SELECT id, attempt, object_key, upload_id, cleared FROM downloads_attempts"                          \
       " WHERE state = 'over' AND due_at <= statement_timestamp() ORDER BY due_at LIMIT $1)"                  \
       " UNION ALL"                                                                                           \
-      " (SELECT id, attempt, object_key, upload_id FROM downloads_attempts"                                  \
+      " (SELECT id, attempt, object_key, upload_id, false FROM downloads_attempts"                           \
       " WHERE $2::boolean AND state = 'published' AND expires_at <= statement_timestamp()"                   \
       " ORDER BY expires_at LIMIT $1) LIMIT $1")                                                             \
-    /* $3: when it is due again (microseconds from now). Only what is due goes for good: another instance may \
-     * have cleared the same thing at the same time. For good means: it stays while the record does. */      \
+    /* $3: when it is due again (microseconds from now), $4 whether it had been cleared once when it was read:  \
+     * only then, and only while it is due, it goes for good, since another instance may have cleared the same  \
+     * thing at the same time. For good means: it stays while the record does. */                            \
     X(CLEANED,                                                                                               \
       "WITH once AS (UPDATE downloads_attempts SET cleared = true,"                                          \
       "  due_at = statement_timestamp() + $3::bigint * interval '1 microsecond'"                             \
@@ -277,12 +285,19 @@
       "  AND EXISTS (SELECT FROM downloads d WHERE d.id = $1))"                                              \
       " DELETE FROM downloads_attempts WHERE id = $1 AND attempt = $2 AND " CLEARED_FOR_GOOD                 \
       " AND NOT EXISTS (SELECT FROM downloads d WHERE d.id = $1)")                                           \
-    /* $3: when it is due again, as of CLEANED. */                                                           \
+    /* $3: when it is due again, as of CLEANED; what is due later stays so. */                              \
     X(NOT_CLEANED,                                                                                           \
-      "UPDATE downloads_attempts SET due_at = statement_timestamp() + $3::bigint * interval '1 microsecond',"\
-      " expires_at = CASE WHEN state = 'published'"                                                          \
-      "  THEN statement_timestamp() + $3::bigint * interval '1 microsecond' ELSE expires_at END"             \
+      "UPDATE downloads_attempts SET"                                                                        \
+      " due_at = greatest(due_at, statement_timestamp() + $3::bigint * interval '1 microsecond'),"           \
+      " expires_at = CASE WHEN state = 'published' THEN"                                                     \
+      "  greatest(expires_at, statement_timestamp() + $3::bigint * interval '1 microsecond') ELSE expires_at END" \
       " WHERE id = $1 AND attempt = $2 AND state <> 'running'")                                              \
+    /* $3 object key, $4 upload id. */                                                                       \
+    X(LEFT_BEHIND,                                                                                           \
+      "INSERT INTO downloads_attempts (id, attempt, object_key, upload_id, state) VALUES ($1, $2, $3, $4, 'over')" \
+      " ON CONFLICT (id, attempt) DO UPDATE SET cleared = false, due_at = '-infinity',"                      \
+      " upload_id = coalesce(excluded.upload_id, downloads_attempts.upload_id)"                              \
+      " WHERE downloads_attempts.state = 'over'")                                                            \
     /* $1 owner, $2 lease (ms), $3 to $6 the frontier (tag, seq, due, lease). Answers with the new one. */    \
     X(RENEW,                                                                                                 \
       "WITH renewed AS (UPDATE downloads_queue q"                                                            \

@@ -82,15 +82,15 @@
     X(ATTEMPTS, "SELECT attempt, coalesce(outcome, state), owner, started_at, ended_at, error, error_code"   \
                 " FROM downloads_attempts WHERE id = ?1 ORDER BY attempt")                                   \
     X(NOTE_UPLOAD, "UPDATE downloads_attempts SET upload_id = ?3 WHERE id = ?1 AND attempt = ?2")            \
-    X(LEFTOVERS, "SELECT id, attempt, object_key, upload_id FROM downloads_attempts"                         \
+    X(LEFTOVERS, "SELECT id, attempt, object_key, upload_id, cleared FROM downloads_attempts"                \
                  " WHERE state = 'over' AND due_at <= ?2"                                                    \
                  " UNION ALL"                                                                                \
-                 " SELECT id, attempt, object_key, upload_id FROM downloads_attempts"                        \
+                 " SELECT id, attempt, object_key, upload_id, 0 FROM downloads_attempts"                     \
                  " WHERE ?1 AND state = 'published' AND expires_at <= ?2 LIMIT ?3")                          \
     X(CLEARED_ONCE, "UPDATE downloads_attempts SET cleared = 1, due_at = ?3"                                 \
                     " WHERE id = ?1 AND attempt = ?2 AND state = 'over' AND cleared = 0")                    \
-    X(NOT_CLEARED, "UPDATE downloads_attempts SET due_at = ?3,"                                              \
-                   " expires_at = CASE WHEN state = 'published' THEN ?3 ELSE expires_at END"                 \
+    X(NOT_CLEARED, "UPDATE downloads_attempts SET due_at = max(due_at, ?3),"                                 \
+                   " expires_at = CASE WHEN state = 'published' THEN max(expires_at, ?3) ELSE expires_at END" \
                    " WHERE id = ?1 AND attempt = ?2 AND state <> 'running'")                                 \
     /* ?3: for ever. Its row stays while the record does. */                                                \
     X(KEEP_ATTEMPT,                                                                                          \
@@ -98,6 +98,10 @@
       " expires_at = CASE WHEN state = 'published' THEN ?3 ELSE expires_at END"                              \
       " WHERE id = ?1 AND attempt = ?2 AND state <> 'running'"                                               \
       " AND EXISTS (SELECT 1 FROM downloads WHERE id = ?1)")                                                 \
+    X(LEFT_BEHIND,                                                                                           \
+      "INSERT INTO downloads_attempts (id, attempt, object_key, upload_id, state) VALUES (?1, ?2, ?3, ?4, 'over')" \
+      " ON CONFLICT (id, attempt) DO UPDATE SET cleared = 0, due_at = 0,"                                    \
+      " upload_id = coalesce(excluded.upload_id, upload_id) WHERE state = 'over'")                           \
     X(FORGET_ATTEMPT,                                                                                        \
       "DELETE FROM downloads_attempts WHERE id = ?1 AND attempt = ?2 AND state <> 'running'")                \
     X(FORGET_HISTORY, "DELETE FROM downloads_attempts WHERE id = ?1 AND state <> 'running' AND due_at = ?2") \

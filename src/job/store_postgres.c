@@ -509,14 +509,21 @@ static bool postgres_leftovers(struct job_store *store, size_t limit, bool publi
     return rows && pg_read_leftovers(rows, ret, e);
 }
 
-static bool postgres_cleaned(struct job_store *store, const char *id, uint32_t attempt, struct error *e)
+static bool postgres_cleaned(struct job_store *store, const struct job_leftover *l, struct error *e)
 {
-    return EXECUTE(db_of(store), CLEANED, e, TEXT(id), INTEGER(attempt), INTEGER(JOB_CLEAR_AGAIN_US)) >= 0;
+    return EXECUTE(db_of(store), CLEANED, e, TEXT(l->id), INTEGER(l->attempt), INTEGER(JOB_CLEAR_AGAIN_US),
+                   BOOL(l->again)) >= 0;
 }
 
-static bool postgres_not_cleaned(struct job_store *store, const char *id, uint32_t attempt, struct error *e)
+static bool postgres_not_cleaned(struct job_store *store, const struct job_leftover *l, struct error *e)
 {
-    return EXECUTE(db_of(store), NOT_CLEANED, e, TEXT(id), INTEGER(attempt), INTEGER(JOB_CLEAR_RETRY_US)) >= 0;
+    return EXECUTE(db_of(store), NOT_CLEANED, e, TEXT(l->id), INTEGER(l->attempt), INTEGER(JOB_CLEAR_RETRY_US)) >= 0;
+}
+
+static bool postgres_left(struct job_store *store, const struct job_leftover *l, struct error *e)
+{
+    return EXECUTE(db_of(store), LEFT_BEHIND, e, TEXT(l->id), INTEGER(l->attempt), TEXT(l->object_key),
+                   UNLESS(!l->upload_id, TEXT(l->upload_id))) >= 0;
 }
 
 static bool postgres_poll(struct job_store *store, const struct job_poll *p, struct job_poll_result *ret,
@@ -601,6 +608,7 @@ static const struct job_store_api postgres_api = {
     .leftovers = postgres_leftovers,
     .cleaned = postgres_cleaned,
     .not_cleaned = postgres_not_cleaned,
+    .left = postgres_left,
     .renew = postgres_renew,
     .poll = postgres_poll,
 };

@@ -61,6 +61,7 @@ class TcpProxy:
                 if self.delay_s:
                     time.sleep(self.delay_s)  # the fault is the delay
                 self._may_pass()
+                self._pace(target, len(data))
                 target.sendall(data)
                 if counts:
                     with self.changed:
@@ -68,6 +69,9 @@ class TcpProxy:
             target.shutdown(socket.SHUT_WR)
         except OSError:
             self._break((source, target))
+
+    def _pace(self, target, count):
+        pass
 
     @staticmethod
     def _break(pair):
@@ -106,3 +110,19 @@ class TcpProxy:
 
     def __exit__(self, *_):
         self.close()
+
+
+class NarrowProxy(TcpProxy):
+    """A line of so many bytes a second towards the peer, shared by all connections; the way back is free."""
+
+    def __init__(self, host, port, bytes_a_second):
+        self.rate, self.line, self.free_at = bytes_a_second, threading.Lock(), 0
+        super().__init__(host, port)
+
+    def _pace(self, target, count):
+        if target.getpeername() != self.peer:
+            return
+        with self.line:
+            self.free_at = max(self.free_at, time.monotonic()) + count / self.rate
+            over = self.free_at
+        time.sleep(max(0, over - time.monotonic()))

@@ -279,7 +279,9 @@ static bool do_leftovers(const struct words *w, struct buf *out, struct error *e
 static bool do_cleaned(const struct words *w, struct buf *out, struct error *e)
 {
     (void)out;
-    return CALL(e, store->api->cleaned(store, word(w, 1), (uint32_t)number(w, 2), e));
+    struct job_leftover l = {.attempt = (uint32_t)number(w, 2)};
+    snprintf(l.id, sizeof l.id, "%s", word(w, 1));
+    return CALL(e, store->api->cleaned(store, &l, e));
 }
 
 /* renew OWNER */
