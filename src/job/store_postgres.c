@@ -265,6 +265,9 @@ static bool postgres_claim(struct job_store *store, const char *owner, size_t li
               INTEGER(store->bounds.org_max_running));
     if (!rows || !advance(f, rows, e) || !pg_read_jobs(rows, ret, e))
         return false;
+    /* Should the clock have been set back: what is ours is never below the frontier. */
+    if (ret->count > 0 && ret->jobs[0].updated_at < f->lease_until)
+        f->lease_until = ret->jobs[0].updated_at;
     *ret_next_ms = -1;
     return true;
 }
