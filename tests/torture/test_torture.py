@@ -13,7 +13,7 @@ from service import ENDLESS, alive, wait_for
 
 CHAPTER = 50  # rounds; then another database and bucket: a disk is only so large
 BACKLOG = 8  # jobs that wait or run when a round begins
-PACE_S = 0.05  # a piece (Cluster.pace()): 5 MB/s on a connection
+PACE_S = 0.025  # a piece (Cluster.pace()): 10 MB/s on a connection
 
 
 def chapters(scenario):
