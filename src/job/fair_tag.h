@@ -9,8 +9,8 @@
 #include <stdint.h>
 
 /* The tag of a new job, 1 at least. `last_of_org`: the largest tag of the organisation's jobs in the queue,
- * waiting or running (0: none). `now`: the smallest tag that waits, or, where none waits, the largest that
- * runs (0: the queue is empty). */
+ * waiting or running (0: none). `now`: the smallest tag that is ready, or, where none is, the largest that
+ * runs or waits for its delay (0: the queue is empty). */
 int64_t fair_tag(int64_t last_of_org, int64_t now);
 
 #endif

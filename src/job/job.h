@@ -38,7 +38,7 @@ struct job {
     bool sql_cut;                 /* `sql` is only its beginning (of a list: JOB_LIST_SQL_MAX) */
 
     /* Of a job that waits, where the store was asked for them (create, get); else 0. */
-    int64_t retry_at;        /* not taken before then: it failed, and is to be tried again */
+    int64_t retry_at;        /* not taken before then: it failed, and is to be tried again; 0: or its delay is over */
     uint64_t queue_position; /* 1: next, as things stand; never more than JOB_POSITION_MAX */
 };
 

@@ -111,6 +111,7 @@ bool pg_read_leftovers(const struct pg_rows *rows, struct job_leftover_list *ret
         item->attempt = (uint32_t)pg_row_integer(&r, 1);
         item->object_key = pg_row_text(&r, 2);
         item->upload_id = pg_row_text(&r, 3);
+        item->again = pg_row_bool(&r, 4);
         if (!pg_row_ok(&r, e)) {
             list.count++; /* its texts are released, too */
             return false;

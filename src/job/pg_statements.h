@@ -57,17 +57,17 @@
     " + CASE WHEN " held " THEN " COUNT("org_id = " org " AND held AND (tag, seq) < (" own ", " own_seq ")", "10000") \
     " ELSE 0 END, 10000)"
 
-/* What `left_queue` (org_id, held) left behind: room for the first of their organisation that is held. It
- * goes as one that is due now, behind those of its organisation that run. Up to four at once, should a bound
- * have been raised. */
+/* What `left_queue` (org_id, held) left behind: room for the first of their organisation that is held. It is
+ * ready, behind those of its organisation that run; its `seq` is an old one, so its tag is above that of the
+ * first (struct frontier). Up to four at once, should a bound have been raised. */
 #define LET_NEXT_GO(cap, tag, seq)                                                                           \
     " candidates AS (SELECT w.id, f.org_id, f.freed,"                                                        \
     "  row_number() OVER (PARTITION BY f.org_id ORDER BY w.tag, w.seq) AS place"                             \
     "  FROM (SELECT org_id, count(*) AS freed FROM left_queue WHERE NOT held GROUP BY org_id) f"             \
     "  CROSS JOIN LATERAL (SELECT id, tag, seq FROM downloads_queue h"                                       \
     "   WHERE h.org_id = f.org_id AND h.held ORDER BY h.tag, h.seq LIMIT 4) w),"                             \
-    " next AS (UPDATE downloads_queue q SET held = false, retry_at = statement_timestamp(),"                 \
-    "  tag = greatest(q.tag, " FAIR_NOW(tag, seq) ", c.place +"                                              \
+    " next AS (UPDATE downloads_queue q SET held = false, retry_at = NULL,"                                  \
+    "  tag = greatest(q.tag, " FAIR_NOW(tag, seq) " + 1, c.place +"                                          \
     "   coalesce((SELECT max(a.tag) FROM downloads_queue a"                                                  \
     "    WHERE a.org_id = c.org_id AND NOT a.held AND a.tag >= " tag "::bigint), 0))"                        \
     "  FROM candidates c WHERE q.id = c.id AND (" cap "::bigint = 0 OR c.place <= " cap "::bigint + c.freed" \
@@ -103,7 +103,7 @@
 /* Of downloads_attempts: what CLEANED may take off the list for good, and what it took. */
 #define CLEARED_FOR_GOOD                                                                                     \
     "((state = 'published' AND expires_at <= statement_timestamp())"                                         \
-    " OR (state = 'over' AND cleared AND due_at <= statement_timestamp()))"
+    " OR (state = 'over' AND cleared AND $4::boolean AND due_at <= statement_timestamp()))"
 #define KEPT_AS_HISTORY                                                                                      \
     "((state = 'published' AND expires_at = 'infinity') OR (state = 'over' AND due_at = 'infinity'))"
 
@@ -111,7 +111,7 @@
     /* $1: org_max_running. At a start, when it may be another than before. */                               \
     X(SETTLE,                                                                                                \
       "UPDATE downloads_queue q SET held = NOT q.held,"                                                      \
-      " retry_at = CASE WHEN q.held THEN statement_timestamp() ELSE q.retry_at END,"                         \
+      " retry_at = CASE WHEN q.held THEN NULL ELSE q.retry_at END,"                         \
       " tag = CASE WHEN q.held THEN greatest(q.tag, p.now + p.place) ELSE q.tag END"                         \
       " FROM (SELECT id, row_number() OVER"                                                                  \
       "   (PARTITION BY org_id ORDER BY owner IS NULL, held, tag, seq) AS place, " FAIR_NOW("0", "0") " AS now" \
@@ -217,7 +217,7 @@
                " FROM downloads d LEFT JOIN downloads_jobs j ON j.id = d.id WHERE d.id = $1")                \
     /* With when it is tried again and its place in the queue, where it waits. */                            \
     X(GET,                                                                                                   \
-      "SELECT" WHOLE_JOB ", q.retry_at, CASE WHEN q.id IS NOT NULL THEN "                                    \
+      "SELECT" WHOLE_JOB ", CASE WHEN q.retry_at > statement_timestamp() THEN q.retry_at END, CASE WHEN q.id IS NOT NULL THEN "                                    \
       POSITION("q.tag", "q.seq", "q.org_id", "q.held", "0", "0", "0") " END"                                          \
       " FROM downloads d LEFT JOIN downloads_jobs j ON j.id = d.id"                                          \
       " LEFT JOIN downloads_queue q ON q.id = d.id AND q.owner IS NULL"                                      \
@@ -265,14 +265,15 @@
       "  WHERE j.id = ANY (ARRAY(SELECT id FROM due EXCEPT SELECT id FROM record)))"                         \
       " SELECT count(*) FROM record")                                                                        \
     X(LEFTOVERS,                                                                                             \
-      "(SELECT id, attempt, object_key, upload_id FROM downloads_attempts"                                   \
+      "(SELECT id, attempt, object_key, upload_id, cleared FROM downloads_attempts"                          \
       " WHERE state = 'over' AND due_at <= statement_timestamp() ORDER BY due_at LIMIT $1)"                  \
       " UNION ALL"                                                                                           \
-      " (SELECT id, attempt, object_key, upload_id FROM downloads_attempts"                                  \
+      " (SELECT id, attempt, object_key, upload_id, false FROM downloads_attempts"                           \
       " WHERE $2::boolean AND state = 'published' AND expires_at <= statement_timestamp()"                   \
       " ORDER BY expires_at LIMIT $1) LIMIT $1")                                                             \
-    /* $3: when it is due again (microseconds from now). Only what is due goes for good: another instance may \
-     * have cleared the same thing at the same time. For good means: it stays while the record does. */      \
+    /* $3: when it is due again (microseconds from now), $4 whether it had been cleared once when it was read:  \
+     * only then, and only while it is due, it goes for good, since another instance may have cleared the same  \
+     * thing at the same time. For good means: it stays while the record does. */                            \
     X(CLEANED,                                                                                               \
       "WITH once AS (UPDATE downloads_attempts SET cleared = true,"                                          \
       "  due_at = statement_timestamp() + $3::bigint * interval '1 microsecond'"                             \
@@ -284,12 +285,19 @@
       "  AND EXISTS (SELECT FROM downloads d WHERE d.id = $1))"                                              \
       " DELETE FROM downloads_attempts WHERE id = $1 AND attempt = $2 AND " CLEARED_FOR_GOOD                 \
       " AND NOT EXISTS (SELECT FROM downloads d WHERE d.id = $1)")                                           \
-    /* $3: when it is due again, as of CLEANED. */                                                           \
+    /* $3: when it is due again, as of CLEANED; what is due later stays so. */                              \
     X(NOT_CLEANED,                                                                                           \
-      "UPDATE downloads_attempts SET due_at = statement_timestamp() + $3::bigint * interval '1 microsecond',"\
-      " expires_at = CASE WHEN state = 'published'"                                                          \
-      "  THEN statement_timestamp() + $3::bigint * interval '1 microsecond' ELSE expires_at END"             \
+      "UPDATE downloads_attempts SET"                                                                        \
+      " due_at = greatest(due_at, statement_timestamp() + $3::bigint * interval '1 microsecond'),"           \
+      " expires_at = CASE WHEN state = 'published' THEN"                                                     \
+      "  greatest(expires_at, statement_timestamp() + $3::bigint * interval '1 microsecond') ELSE expires_at END" \
       " WHERE id = $1 AND attempt = $2 AND state <> 'running'")                                              \
+    /* $3 object key, $4 upload id. */                                                                       \
+    X(LEFT_BEHIND,                                                                                           \
+      "INSERT INTO downloads_attempts (id, attempt, object_key, upload_id, state) VALUES ($1, $2, $3, $4, 'over')" \
+      " ON CONFLICT (id, attempt) DO UPDATE SET cleared = false, due_at = '-infinity',"                      \
+      " upload_id = coalesce(excluded.upload_id, downloads_attempts.upload_id)"                              \
+      " WHERE downloads_attempts.state = 'over'")                                                            \
     /* $1 owner, $2 lease (ms), $3 to $6 the frontier (tag, seq, due, lease). Answers with the new one. */    \
     X(RENEW,                                                                                                 \
       "WITH renewed AS (UPDATE downloads_queue q"                                                            \

@@ -140,6 +140,7 @@ bool sqlite_read_leftovers(struct sqlite_db *db, struct sqlite3_stmt *st, struct
         }
         snprintf(item.id, sizeof item.id, "%s", id);
         item.attempt = (uint32_t)sqlite_row_integer(st, 1);
+        item.again = sqlite_row_integer(st, 4);
         items[list.count++] = item;
     }
     *ret = list;

@@ -12,6 +12,10 @@
     " j.failures, j.rescues, j.last_error, j.last_error_code"                                       \
     " FROM downloads d LEFT JOIN downloads_jobs j ON j.id = d.id "
 
+/* The first that is ready: one that waits for its delay keeps its tag, and would hold the fair order back. */
+#define FIRST_READY                                                                                          \
+    "(SELECT tag FROM downloads_queue WHERE owner IS NULL AND held = 0 AND retry_at IS NULL ORDER BY tag LIMIT 1)"
+
 /* A call takes the write lock at its begin: taken in the middle, it could fail there. */
 #define SQLITE_STATEMENTS(X)                                                                                 \
     X(BEGIN, "BEGIN IMMEDIATE")                                                                              \
@@ -26,11 +30,12 @@
                    " (SELECT count(*) FROM downloads_queue WHERE org_id = ?1 AND owner IS NULL),"            \
                    " (SELECT count(*) FROM downloads_queue WHERE org_id = ?1 AND held = 0),"                 \
                    " (SELECT max(tag) FROM downloads_queue WHERE org_id = ?1),"                              \
-                   " coalesce((SELECT min(tag) FROM downloads_queue WHERE owner IS NULL AND held = 0),"      \
-                   "  (SELECT max(tag) FROM downloads_queue WHERE owner IS NOT NULL))"                       \
+                   " coalesce(" FIRST_READY ", max("                                                         \
+                   "  coalesce((SELECT max(tag) FROM downloads_queue WHERE owner IS NOT NULL), 0),"          \
+                   "  coalesce((SELECT max(tag) FROM downloads_queue WHERE owner IS NULL AND held = 0), 0)))" \
                    " FROM downloads_queue_length")                                                           \
     /* ?1 id, ?2 now. Of one that waits: when it is tried again, and the jobs that go before it. */          \
-    X(WAITS, "SELECT q.retry_at, (SELECT count(*) FROM (SELECT 1 FROM downloads_queue b"                     \
+    X(WAITS, "SELECT CASE WHEN q.retry_at > ?2 THEN q.retry_at END, (SELECT count(*) FROM (SELECT 1 FROM downloads_queue b"                     \
              "  WHERE b.owner IS NULL AND b.held = 0 AND (b.retry_at IS NULL OR b.retry_at <= ?2)"           \
              "  AND b.tag <= q.tag AND (b.tag, b.seq) < (q.tag, q.seq) LIMIT ?3)) +"                         \
              " CASE WHEN q.held THEN (SELECT count(*) FROM (SELECT 1 FROM downloads_queue b"                 \
@@ -39,7 +44,7 @@
     /* ?1 organisation, ?2 org_max_running (0: all of them): lets so many of its held jobs go as there is room \
      * for, behind those that run. */                                                                        \
     X(LET_GO, "UPDATE downloads_queue SET held = 0, tag = max(tag,"                                          \
-              "  coalesce((SELECT min(tag) FROM downloads_queue WHERE owner IS NULL AND held = 0), 0),"      \
+              "  coalesce(" FIRST_READY ", 0),"                                                              \
               "  1 + coalesce((SELECT max(tag) FROM downloads_queue WHERE org_id = ?1 AND held = 0), 0))"    \
               " WHERE seq = (SELECT seq FROM downloads_queue WHERE org_id = ?1 AND held = 1 ORDER BY tag, seq LIMIT 1)" \
               " AND (?2 = 0 OR (SELECT count(*) FROM downloads_queue WHERE org_id = ?1 AND held = 0) < ?2)") \
@@ -77,15 +82,15 @@
     X(ATTEMPTS, "SELECT attempt, coalesce(outcome, state), owner, started_at, ended_at, error, error_code"   \
                 " FROM downloads_attempts WHERE id = ?1 ORDER BY attempt")                                   \
     X(NOTE_UPLOAD, "UPDATE downloads_attempts SET upload_id = ?3 WHERE id = ?1 AND attempt = ?2")            \
-    X(LEFTOVERS, "SELECT id, attempt, object_key, upload_id FROM downloads_attempts"                         \
+    X(LEFTOVERS, "SELECT id, attempt, object_key, upload_id, cleared FROM downloads_attempts"                \
                  " WHERE state = 'over' AND due_at <= ?2"                                                    \
                  " UNION ALL"                                                                                \
-                 " SELECT id, attempt, object_key, upload_id FROM downloads_attempts"                        \
+                 " SELECT id, attempt, object_key, upload_id, 0 FROM downloads_attempts"                     \
                  " WHERE ?1 AND state = 'published' AND expires_at <= ?2 LIMIT ?3")                          \
     X(CLEARED_ONCE, "UPDATE downloads_attempts SET cleared = 1, due_at = ?3"                                 \
                     " WHERE id = ?1 AND attempt = ?2 AND state = 'over' AND cleared = 0")                    \
-    X(NOT_CLEARED, "UPDATE downloads_attempts SET due_at = ?3,"                                              \
-                   " expires_at = CASE WHEN state = 'published' THEN ?3 ELSE expires_at END"                 \
+    X(NOT_CLEARED, "UPDATE downloads_attempts SET due_at = max(due_at, ?3),"                                 \
+                   " expires_at = CASE WHEN state = 'published' THEN max(expires_at, ?3) ELSE expires_at END" \
                    " WHERE id = ?1 AND attempt = ?2 AND state <> 'running'")                                 \
     /* ?3: for ever. Its row stays while the record does. */                                                \
     X(KEEP_ATTEMPT,                                                                                          \
@@ -93,6 +98,10 @@
       " expires_at = CASE WHEN state = 'published' THEN ?3 ELSE expires_at END"                              \
       " WHERE id = ?1 AND attempt = ?2 AND state <> 'running'"                                               \
       " AND EXISTS (SELECT 1 FROM downloads WHERE id = ?1)")                                                 \
+    X(LEFT_BEHIND,                                                                                           \
+      "INSERT INTO downloads_attempts (id, attempt, object_key, upload_id, state) VALUES (?1, ?2, ?3, ?4, 'over')" \
+      " ON CONFLICT (id, attempt) DO UPDATE SET cleared = 0, due_at = 0,"                                    \
+      " upload_id = coalesce(excluded.upload_id, upload_id) WHERE state = 'over'")                           \
     X(FORGET_ATTEMPT,                                                                                        \
       "DELETE FROM downloads_attempts WHERE id = ?1 AND attempt = ?2 AND state <> 'running'")                \
     X(FORGET_HISTORY, "DELETE FROM downloads_attempts WHERE id = ?1 AND state <> 'running' AND due_at = ?2") \

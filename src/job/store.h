@@ -82,6 +82,7 @@ struct job_leftover {
     uint32_t attempt;
     char *object_key;
     char *upload_id; /* of a multipart upload that may be open; NULL: none was noted */
+    bool again;      /* it was cleared away once */
 };
 struct job_leftover_list {
     struct job_leftover *items;
@@ -188,11 +189,16 @@ struct job_store_api {
      * published ones whose link is over, their record deleted or not. cleaned() takes such an attempt off the
      * list: an unpublished one at first for JOB_CLEAR_AGAIN_US, then for good; a published one for good. Its row stays
      * as history while the record is there.
-     * not_cleaned() takes it off the list for JOB_CLEAR_RETRY_US. */
+     * not_cleaned() takes it off the list for JOB_CLEAR_RETRY_US, and brings nothing forward: another instance may
+     * have cleared it meanwhile. Both are told the item that leftovers() gave. */
     bool (*leftovers)(struct job_store *s, size_t limit, bool published_too, struct job_leftover_list *ret,
                       struct error *e);
-    bool (*cleaned)(struct job_store *s, const char *id, uint32_t attempt, struct error *e);
-    bool (*not_cleaned)(struct job_store *s, const char *id, uint32_t attempt, struct error *e);
+    bool (*cleaned)(struct job_store *s, const struct job_leftover *l, struct error *e);
+    bool (*not_cleaned)(struct job_store *s, const struct job_leftover *l, struct error *e);
+
+    /* Of an attempt that ended here and whose job was not ours any more (deleted, or taken by another): it may have
+     * written after it was cleared away, so it is to be cleared away anew, unless it is the published one. */
+    bool (*left)(struct job_store *s, const struct job_leftover *l, struct error *e);
 
     /* The three below: NULL where the backend has no need of it. */
 

@@ -33,8 +33,8 @@ PG_STATEMENTS(STATEMENT_TEXT)
 /* An index of the queue keeps the entries of rows that are long gone while anybody's old transaction could
  * still see them: 50,000 claims later each look for the first row would walk over 50,000 of them. So a look
  * begins at the frontier, the first row that there was at the last look behind the lock. No row comes before it:
- * a new job's tag is at least that of the first that is ready, or, where none is, the time (FAIR_NOW); one that is
- * put back is due now at the earliest; and a lease ends later than now. The clock may be set back: so now and then
+ * a new job's tag is at least that of the first that is ready, or, where none is, the time (FAIR_NOW), and that of one
+ * that was held is above; one that is put back is due now at the earliest; and a lease ends later than now. The clock may be set back: so now and then
  * a look begins at zero. */
 struct frontier {
     int64_t tag, seq;       /* ready */
@@ -49,6 +49,8 @@ struct postgres_store {
     struct pg_db *db;
     struct frontier frontier, frontier_at_begin; /* back to which an undone transaction takes it */
     uint64_t lease_ms;
+    int64_t asked_at; /* monotonic: when may_rescue() was asked last, */
+    int64_t back_at;  /* and when for the first time after a long silence */
     bool indexed;    /* lists go by an index of `downloads`, else by downloads_seen */
     int64_t seen_at; /* monotonic */
 };
@@ -220,10 +222,18 @@ static bool postgres_create(struct job_store *store, const struct job_request *r
     return true;
 }
 
-/* After an outage, and after our own absence, those who run jobs get the time of a lease to say so. */
-static bool may_rescue(const struct postgres_store *s)
+/* Asked by each poll: a longer silence says that this process was stopped. */
+#define SILENCE_MS 1000
+
+/* After an outage, and after our own absence (others may have been stopped with us: a machine that stood still),
+ * those who run jobs get the time of a lease to say so. */
+static bool may_rescue(struct postgres_store *s)
 {
-    return pg_db_up_ms(s->db) >= (int64_t)s->lease_ms;
+    int64_t now = clock_monotonic_ms(), lease = (int64_t)s->lease_ms;
+    if (now - s->asked_at > (lease > SILENCE_MS ? lease : SILENCE_MS))
+        s->back_at = now;
+    s->asked_at = now;
+    return pg_db_up_ms(s->db) >= lease && now - s->back_at >= lease;
 }
 
 /* The first that was ready when the claim began. */
@@ -255,6 +265,9 @@ static bool postgres_claim(struct job_store *store, const char *owner, size_t li
               INTEGER(store->bounds.org_max_running));
     if (!rows || !advance(f, rows, e) || !pg_read_jobs(rows, ret, e))
         return false;
+    /* Should the clock have been set back: what is ours is never below the frontier. */
+    if (ret->count > 0 && ret->jobs[0].updated_at < f->lease_until)
+        f->lease_until = ret->jobs[0].updated_at;
     *ret_next_ms = -1;
     return true;
 }
@@ -499,14 +512,21 @@ static bool postgres_leftovers(struct job_store *store, size_t limit, bool publi
     return rows && pg_read_leftovers(rows, ret, e);
 }
 
-static bool postgres_cleaned(struct job_store *store, const char *id, uint32_t attempt, struct error *e)
+static bool postgres_cleaned(struct job_store *store, const struct job_leftover *l, struct error *e)
 {
-    return EXECUTE(db_of(store), CLEANED, e, TEXT(id), INTEGER(attempt), INTEGER(JOB_CLEAR_AGAIN_US)) >= 0;
+    return EXECUTE(db_of(store), CLEANED, e, TEXT(l->id), INTEGER(l->attempt), INTEGER(JOB_CLEAR_AGAIN_US),
+                   BOOL(l->again)) >= 0;
 }
 
-static bool postgres_not_cleaned(struct job_store *store, const char *id, uint32_t attempt, struct error *e)
+static bool postgres_not_cleaned(struct job_store *store, const struct job_leftover *l, struct error *e)
 {
-    return EXECUTE(db_of(store), NOT_CLEANED, e, TEXT(id), INTEGER(attempt), INTEGER(JOB_CLEAR_RETRY_US)) >= 0;
+    return EXECUTE(db_of(store), NOT_CLEANED, e, TEXT(l->id), INTEGER(l->attempt), INTEGER(JOB_CLEAR_RETRY_US)) >= 0;
+}
+
+static bool postgres_left(struct job_store *store, const struct job_leftover *l, struct error *e)
+{
+    return EXECUTE(db_of(store), LEFT_BEHIND, e, TEXT(l->id), INTEGER(l->attempt), TEXT(l->object_key),
+                   UNLESS(!l->upload_id, TEXT(l->upload_id))) >= 0;
 }
 
 static bool postgres_poll(struct job_store *store, const struct job_poll *p, struct job_poll_result *ret,
@@ -591,6 +611,7 @@ static const struct job_store_api postgres_api = {
     .leftovers = postgres_leftovers,
     .cleaned = postgres_cleaned,
     .not_cleaned = postgres_not_cleaned,
+    .left = postgres_left,
     .renew = postgres_renew,
     .poll = postgres_poll,
 };
@@ -623,7 +644,7 @@ struct job_store *job_store_postgres_open(const struct job_store_postgres_option
         postgres_close(&s->store);
         return NULL;
     }
-    s->seen_at = clock_monotonic_ms();
+    s->seen_at = s->asked_at = s->back_at = clock_monotonic_ms();
     return &s->store;
 }
 

@@ -543,23 +543,29 @@ static bool sqlite_leftovers(struct job_store *store, size_t limit, bool publish
     return st && sqlite_read_leftovers(db, st, ret, e);
 }
 
-static bool sqlite_cleaned(struct job_store *store, const char *id, uint32_t attempt, struct error *e)
+static bool sqlite_cleaned(struct job_store *store, const struct job_leftover *l, struct error *e)
 {
     struct sqlite_db *db = db_of(store);
-    if (!EXECUTE(db, CLEARED_ONCE, e, TEXT(id), INTEGER(attempt),
+    if (!EXECUTE(db, CLEARED_ONCE, e, TEXT(l->id), INTEGER(l->attempt),
                  INTEGER(clock_wall_us() + JOB_CLEAR_AGAIN_US)))
         return false;
     if (sqlite_db_changes(db) > 0)
         return true;
-    if (!EXECUTE(db, KEEP_ATTEMPT, e, TEXT(id), INTEGER(attempt), INTEGER(FOR_EVER)))
+    if (!EXECUTE(db, KEEP_ATTEMPT, e, TEXT(l->id), INTEGER(l->attempt), INTEGER(FOR_EVER)))
         return false;
-    return sqlite_db_changes(db) > 0 || EXECUTE(db, FORGET_ATTEMPT, e, TEXT(id), INTEGER(attempt));
+    return sqlite_db_changes(db) > 0 || EXECUTE(db, FORGET_ATTEMPT, e, TEXT(l->id), INTEGER(l->attempt));
 }
 
-static bool sqlite_not_cleaned(struct job_store *store, const char *id, uint32_t attempt, struct error *e)
+static bool sqlite_not_cleaned(struct job_store *store, const struct job_leftover *l, struct error *e)
 {
-    return EXECUTE(db_of(store), NOT_CLEARED, e, TEXT(id), INTEGER(attempt),
+    return EXECUTE(db_of(store), NOT_CLEARED, e, TEXT(l->id), INTEGER(l->attempt),
                    INTEGER(clock_wall_us() + JOB_CLEAR_RETRY_US));
+}
+
+static bool sqlite_left(struct job_store *store, const struct job_leftover *l, struct error *e)
+{
+    return EXECUTE(db_of(store), LEFT_BEHIND, e, TEXT(l->id), INTEGER(l->attempt), TEXT(l->object_key),
+                   UNLESS(!l->upload_id, TEXT(l->upload_id)));
 }
 
 static void sqlite_close(struct job_store *store)
@@ -596,6 +602,7 @@ static const struct job_store_api sqlite_api = {
     .leftovers = sqlite_leftovers,
     .cleaned = sqlite_cleaned,
     .not_cleaned = sqlite_not_cleaned,
+    .left = sqlite_left,
 };
 
 struct job_store *job_store_sqlite_open(const char *path, struct error *e)

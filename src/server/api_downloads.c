@@ -179,7 +179,7 @@ static void open_poster(struct call *c)
         return;
     }
     event_text_request_received(&text);
-    hub_open(s, c->request, &text, 0);
+    hub_open(s, c->request, &text, 0, 0);
     buf_clear(&text);
     event_text_job_created(&text, &c->job);
     hub_publish(c->api->hub, c->job.id, HUB_STATE, c->job.version, &text);

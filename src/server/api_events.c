@@ -62,7 +62,7 @@ static void follow(struct joining *j)
         event_text_heartbeat(&text); /* it knows the record; the headers go out with this */
     else
         event_text_snapshot(&text, &j->job, j->job.version);
-    hub_open(j->subscriber, j->request, &text, j->job.version);
+    hub_open(j->subscriber, j->request, &text, j->job.version, j->job.failures);
 }
 
 static void got(struct store_task *t)

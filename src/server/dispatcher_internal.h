@@ -17,7 +17,8 @@ struct running {
     struct job job; /* as claimed; after its end as the store has it */
     char *key;
     struct attempt *attempt; /* NULL: ended, or never started */
-    bool removed;      /* its record is gone: nobody is to be told, nothing to be written */
+    bool removed;      /* not ours any more, its record gone or taken: nobody is to be told, nothing to be written */
+    bool left_noted;   /* of one that is removed: the store knows that it ended */
     bool handing_over; /* stopped by a shutdown: to be put back */
     bool retrying;     /* failed, and to be tried again after retry_delay_ms */
     uint64_t retry_delay_ms;

@@ -42,11 +42,28 @@ static void publish_status(struct running *r, int64_t version, const char *messa
     hub_publish(r->d->options.hub, r->job.id, HUB_STATE, version, &text);
 }
 
+typedef bool step_call(struct job_store *s, struct store_task *t, struct error *e);
+static void take_step(struct running *r, step_call *call);
+
+/* It may have written after others cleared away what it left. */
+static bool call_left(struct job_store *s, struct store_task *t, struct error *e)
+{
+    struct running *r = CONTAINER_OF(t, struct running, step);
+    struct job_leftover l = {.attempt = r->job.attempt, .object_key = r->key, .upload_id = r->upload_id};
+    memcpy(l.id, r->job.id, sizeof l.id);
+    return s->api->left(s, &l, e);
+}
+
 /* Lets go of the job when neither its attempt nor its end is under way. */
 static void release_if_over(struct running *r)
 {
     if (r->attempt || r->settling || r->noting)
         return;
+    if (r->removed && !r->left_noted && r->key) {
+        r->left_noted = true;
+        take_step(r, call_left);
+        return;
+    }
     struct dispatcher *d = r->d;
     LIST_REMOVE(r, link);
     d->running_count--;
@@ -89,6 +106,10 @@ static void step_done(struct store_task *t)
         return;
     }
     r->settling = false;
+    if (r->left_noted) {
+        release_if_over(r);
+        return;
+    }
     if (t->ok) {
         job_release(&r->job);
         r->job = r->ended_job;
@@ -105,18 +126,23 @@ static void step_done(struct store_task *t)
         }
     } else {
         log_job(LOG_LEVEL_INFO, r->job.id, "the attempt is no longer the job's: its result is dropped");
+        r->removed = true;
     }
     release_if_over(r);
 }
 
-static void settle(struct running *r, bool (*call)(struct job_store *, struct store_task *, struct error *))
+static void take_step(struct running *r, step_call *call)
 {
-    if (r->removed)
-        return;
     r->settling = true;
     r->step.call = call;
     r->step.done = step_done;
     submit_step(r);
+}
+
+static void settle(struct running *r, step_call *call)
+{
+    if (!r->removed)
+        take_step(r, call);
 }
 
 static bool call_publish(struct job_store *s, struct store_task *t, struct error *e)

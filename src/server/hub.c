@@ -115,7 +115,7 @@ void hub_stream_headers(struct http_request *r)
     http_response_header(r, "Connection", "close");
 }
 
-void hub_open(struct subscriber *s, struct http_request *r, const struct buf *first, int64_t version)
+void hub_open(struct subscriber *s, struct http_request *r, const struct buf *first, int64_t version, uint32_t failures)
 {
     hub_stream_headers(r);
     const struct http_stream_options options = {
@@ -123,6 +123,8 @@ void hub_open(struct subscriber *s, struct http_request *r, const struct buf *fi
     s->stream = http_stream_begin(r, &options);
     s->version = version;
     know(s->topic, version);
+    if (failures > s->topic->told.failures)
+        s->topic->told.failures = failures;
     http_stream_write(s->stream, first->data, first->len);
 }
 

@@ -30,8 +30,8 @@ enum hub_kind {
 /* What the subscribers of a download have been told, for whoever looks for news (poller.h). */
 struct hub_told {
     int64_t version; /* kept by the hub */
-    uint64_t rows, bytes; /* these are the poller's */
     uint32_t failures;
+    uint64_t rows, bytes; /* these are the poller's */
     unsigned stage;
 };
 
@@ -49,8 +49,9 @@ bool hub_missed(struct subscriber *s);
 /* The headers of an event stream's answer; for those that answer one without the hub. */
 void hub_stream_headers(struct http_request *r);
 
-/* Answers the request with an event stream that begins with `first`. What is published with a version up to `version` it knows already. */
-void hub_open(struct subscriber *s, struct http_request *r, const struct buf *first, int64_t version);
+/* Answers the request with an event stream that begins with `first`. What is published with a version up to `version` it knows already,
+ * and so many failures of the job. */
+void hub_open(struct subscriber *s, struct http_request *r, const struct buf *first, int64_t version, uint32_t failures);
 
 bool hub_has_subscribers(const struct hub *h, const char *id);
 size_t hub_subscriber_count(const struct hub *h);

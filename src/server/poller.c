@@ -112,7 +112,7 @@ static void publish_change(struct poller *p, const struct job *j)
     unsigned reached = running ? (j->rows > 0 || j->bytes > 0 ? 2 : 1) : j->status == JOB_COMPLETED ? 3 : 0;
     bool failed = j->failures > told->failures;
     bool progress = running && (j->rows != told->rows || j->bytes != told->bytes);
-    *told = (struct hub_told){told->version, j->rows, j->bytes, j->failures, stage > reached ? stage : reached};
+    *told = (struct hub_told){told->version, j->failures, j->rows, j->bytes, stage > reached ? stage : reached};
     publish_stages(p, j, stage, reached);
     if (j->status == JOB_PENDING && failed)
         publish_retry(p, j);

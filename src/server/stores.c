@@ -62,12 +62,17 @@ static struct job_store *open_postgres(const struct settings *s, bool for_contro
 }
 
 /* The queue as the bounds of this start would have it. */
-static bool settle(struct job_store *s, struct error *e)
+static bool settle(const struct settings *set, struct job_store *s, struct error *e)
 {
-    if (s->api->begin_one(s, e) && s->api->settle(s, e) && s->api->commit(s, e))
-        return true;
-    s->api->rollback(s);
-    return false;
+    int64_t started = clock_monotonic_ms();
+    bool said = false;
+    for (;;) {
+        if (s->api->begin_one(s, e) && s->api->settle(s, e) && s->api->commit(s, e))
+            return true;
+        s->api->rollback(s);
+        if (!try_again(set, "the job store", started, &said, e))
+            return false;
+    }
 }
 
 static struct job_store *open_jobs(void *context, bool for_control, struct error *e)
@@ -81,7 +86,7 @@ static struct job_store *open_jobs(void *context, bool for_control, struct error
     s->bounds = (struct job_bounds){.queue_size = set->config.queue_size,
                                     .org_max_queued = set->org_max_queued,
                                     .org_max_running = set->config.org_max_running};
-    if (for_control && !settle(s, e)) {
+    if (for_control && !settle(set, s, e)) {
         s->api->close(s);
         return NULL;
     }

@@ -40,7 +40,7 @@ static bool call_report(struct job_store *store, struct store_task *t, struct er
     struct sweeper *s = CONTAINER_OF(t, struct sweeper, step);
     for (size_t i = 0; i < s->leftovers.count; i++) {
         const struct job_leftover *l = &s->leftovers.items[i];
-        if (!(s->removed[i] ? store->api->cleaned : store->api->not_cleaned)(store, l->id, l->attempt, e))
+        if (!(s->removed[i] ? store->api->cleaned : store->api->not_cleaned)(store, l, e))
             return false;
     }
     return true;

@@ -154,6 +154,27 @@ size_t count_leftovers(struct job_store *s, bool published_too)
     return leftovers(s, published_too, &list);
 }
 
+static struct job_leftover leftover(const char *id, bool again)
+{
+    struct job_leftover l = {.attempt = 1, .again = again};
+    snprintf(l.id, sizeof l.id, "%s", id);
+    return l;
+}
+
+void report_cleaned(struct job_store *s, const char *id, bool again)
+{
+    struct error e = {0};
+    const struct job_leftover l = leftover(id, again);
+    assert_true(CALL(s, &e, s->api->cleaned(s, &l, &e)));
+}
+
+void report_not_cleaned(struct job_store *s, const char *id, bool again)
+{
+    struct error e = {0};
+    const struct job_leftover l = leftover(id, again);
+    assert_true(CALL(s, &e, s->api->not_cleaned(s, &l, &e)));
+}
+
 void assert_over(struct job_store *s, const struct job_attempt *a, enum job_status ended_as)
 {
     struct error e = {0}, why = {.code = ERROR_QUERY};

@@ -205,12 +205,76 @@ static void what_runs_is_never_cleaned(void **state)
     struct job j = {0};
     create_job(s, "org", "user", NULL);
     assert_true(claim_job(s, &j));
-    assert_true(CALL(s, &e, s->api->cleaned(s, j.id, 1, &e)));
+    report_cleaned(s, j.id, false);
     bool found = false;
     assert_true(CALL(s, &e, s->api->remove(s, "org", j.id, &found, &e)));
     assert_int_equal(count_leftovers(s, false), 1); /* so it was kept */
-    assert_true(CALL(s, &e, s->api->cleaned(s, j.id, 1, &e)));
+    report_cleaned(s, j.id, false);
     assert_int_equal(count_leftovers(s, false), 0);
+    job_release(&j);
+}
+
+/* Two sweepers have the same item: the one that fails, or is late, is not to make an end of the hour. */
+static void a_report_never_brings_the_second_clearing_forward(void **state)
+{
+    struct job_store *s = *state;
+    struct error e = {0}, why = {.code = ERROR_QUERY};
+    struct job j = {0}, failed = {0};
+    create_job(s, "org", "user", NULL);
+    assert_true(claim_job(s, &j));
+    struct job_attempt a = attempt_of(&j);
+    assert_true(CALL(s, &e, (s->api->fail)(s, &a, &why, &failed, &e)));
+    report_cleaned(s, j.id, false);
+    report_not_cleaned(s, j.id, false);
+    suite_backend->make_due_in_a_minute();
+    assert_int_equal(count_leftovers(s, true), 0);
+    suite_backend->make_due();
+    report_cleaned(s, j.id, false); /* of the first clearing, an hour late */
+    suite_backend->make_due();
+    assert_int_equal(count_leftovers(s, true), suite_backend->many_sweep);
+    job_release(&failed);
+    job_release(&j);
+}
+
+/* An owner that comes back late says that it may have written since. */
+static void what_a_late_owner_left_is_cleared_anew(void **state)
+{
+    struct job_store *s = *state;
+    struct error e = {0}, why = {.code = ERROR_QUERY};
+    struct job j = {0}, failed = {0};
+    create_job(s, "org", "user", NULL);
+    assert_true(claim_job(s, &j));
+    struct job_attempt a = attempt_of(&j);
+    struct job_leftover late = {.attempt = 1, .object_key = (char *)"org/late.csv", .upload_id = (char *)"late"};
+    memcpy(late.id, j.id, sizeof late.id);
+    assert_true(CALL(s, &e, s->api->left(s, &late, &e)));
+    assert_int_equal(count_leftovers(s, true), 0); /* it runs: no */
+    assert_true(CALL(s, &e, (s->api->fail)(s, &a, &why, &failed, &e)));
+    bool found = false;
+    assert_true(CALL(s, &e, s->api->remove(s, "org", j.id, &found, &e)));
+    for (int times = 0; times < 2; times++) { /* also when nothing is known of it any more */
+        for (int round = 0; round < 2; round++) {
+            assert_int_equal(count_leftovers(s, true), 1);
+            report_cleaned(s, j.id, round > 0);
+            suite_backend->make_due();
+        }
+        assert_int_equal(count_leftovers(s, true), 0);
+        _cleanup_(job_leftover_list_release) struct job_leftover_list list = {0};
+        assert_true(CALL(s, &e, s->api->left(s, &late, &e)));
+        assert_int_equal(leftovers(s, true, &list), 1);
+        assert_string_equal(list.items[0].object_key, "org/late.csv");
+        assert_string_equal(list.items[0].upload_id, "late");
+    }
+    job_release(&j);
+    job_release(&failed);
+
+    create_job(s, "org", "user", NULL); /* published: never */
+    assert_true(claim_job(s, &j));
+    assert_true(publish_job(s, &j, FAR_AWAY, &e));
+    memcpy(late.id, j.id, sizeof late.id);
+    size_t before = count_leftovers(s, true);
+    assert_true(CALL(s, &e, s->api->left(s, &late, &e)));
+    assert_int_equal(count_leftovers(s, true), before);
     job_release(&j);
 }
 
@@ -230,11 +294,12 @@ static void what_an_attempt_left_is_cleared_twice(void **state)
         assert_int_equal(list.items[0].attempt, 1);
         assert_string_equal(list.items[0].upload_id, "an upload/id+");
         /* One that cannot be cleared away now lets others go first, and stays. */
-        assert_true(CALL(s, &e, s->api->not_cleaned(s, j.id, 1, &e)));
+        assert_int_equal(list.items[0].again, round > 0);
+        report_not_cleaned(s, j.id, round > 0);
         assert_int_equal(count_leftovers(s, true), 0);
         suite_backend->make_due();
         assert_int_equal(count_leftovers(s, true), 1);
-        assert_true(CALL(s, &e, s->api->cleaned(s, j.id, 1, &e)));
+        report_cleaned(s, j.id, round > 0);
         assert_int_equal(count_leftovers(s, true), 0);
         suite_backend->make_due();
     }
@@ -338,6 +403,8 @@ int job_store_queue_run(const struct job_store_backend *b)
         TEST(what_ran_at_a_crash_waits_again),
         TEST(what_runs_is_never_cleaned),
         TEST(what_an_attempt_left_is_cleared_twice),
+        TEST(a_report_never_brings_the_second_clearing_forward),
+        TEST(what_a_late_owner_left_is_cleared_anew),
         TEST(progress_is_of_running_attempts),
         TEST(calls_of_one_transaction_are_apart),
     };

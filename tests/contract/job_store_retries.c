@@ -137,6 +137,9 @@ static void a_hand_over_is_no_failure(void **state)
     create_job(s, "org", "user", NULL);
     assert_true(claim_job(s, &j));
     put_back(s, &j, NULL, 0, &back);
+    struct job waiting = get_job(s, "org", j.id);
+    assert_int_equal(waiting.retry_at, 0);
+    job_release(&waiting);
     assert_int_equal(back.failures, 0);
     assert_null(back.last_error);
     assert_true(claim_job(s, &again));
@@ -175,14 +178,13 @@ static void the_last_failure_is_final(void **state)
 static void history_lives_as_long_as_the_record(void **state)
 {
     struct job_store *s = *state;
-    struct error e = {0};
     struct job j = {0};
     create_job(s, "org", "user", NULL);
     assert_true(claim_job(s, &j));
     fail_job(s, &j);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(count_leftovers(s, false), 1);
-        assert_true(CALL(s, &e, s->api->cleaned(s, j.id, 1, &e)));
+        report_cleaned(s, j.id, i > 0);
         assert_int_equal(count_leftovers(s, false), 0);
         suite_backend->make_due();
     }
@@ -298,6 +300,53 @@ static void what_is_let_go_is_fair_to_others(void **state)
     job_list_release(&list);
 }
 
+/* Where a job stands back for its delay, the turn is not its: others that come do not go before those that wait. */
+static void what_waits_for_its_delay_holds_no_turn(void **state)
+{
+    struct job_store *s = *state;
+    struct error why = {.code = ERROR_WORKER, .message = "the worker died"};
+    struct job j = {0}, back = {0};
+    struct job_list list = {0};
+    create_in(s, "a", 1);
+    assert_true(claim_job(s, &j));
+    put_back(s, &j, &why, 60000, &back);
+    job_release(&j);
+    job_release(&back);
+    create_in(s, "b", 9);
+    for (int i = 0; i < 5; i++) {
+        assert_true(claim_job(s, &j));
+        publish(s, &j);
+        job_release(&j);
+    }
+    create_in(s, "c", 4);
+    const char *orgs = claim_orgs(s, &list);
+    for (int i = 0; i < 4; i++) /* turn by turn */
+        assert_int_not_equal(orgs[2 * i], orgs[2 * i + 1]);
+    job_list_release(&list);
+}
+
+/* A newcomer is behind one at most of those that were let go before it came. */
+static void a_newcomer_is_behind_one_of_those_let_go(void **state)
+{
+    struct job_store *s = *state;
+    struct job_list list = {0};
+    bound_running(s, 5);
+    create_in(s, "a", 12);
+    assert_string_equal(claim_orgs(s, &list), "aaaaa");
+    for (size_t i = 0; i < list.count; i++)
+        publish(s, &list.jobs[i]);
+    create_in(s, "b", 1);
+    const char *orgs = claim_orgs(s, &list);
+    assert_int_equal(strlen(orgs), 6);
+    assert_in_range(strchr(orgs, 'b') - orgs, 0, 1);
+    bound_running(s, 0); /* and of those that another bound lets go */
+    create_in(s, "c", 1);
+    orgs = claim_orgs(s, &list);
+    assert_int_equal(strlen(orgs), 3);
+    assert_in_range(strchr(orgs, 'c') - orgs, 0, 1);
+    job_list_release(&list);
+}
+
 static void a_thousand_jobs_delay_another_by_one(void **state)
 {
     struct job_store *s = *state;
@@ -382,6 +431,8 @@ int job_store_retries_run(const struct job_store_backend *backend)
         TEST(an_organisation_runs_so_many_at_once),
         TEST(a_held_job_that_is_deleted_lets_nobody_go),
         TEST(what_is_let_go_is_fair_to_others),
+        TEST(what_waits_for_its_delay_holds_no_turn),
+        TEST(a_newcomer_is_behind_one_of_those_let_go),
         TEST(a_thousand_jobs_delay_another_by_one),
         TEST(the_bound_may_be_changed),
         TEST(a_waiting_job_knows_its_place),

@@ -12,6 +12,8 @@ struct job_store_backend {
     struct job_store *(*open)(void); /* an empty store */
     void (*closed)(void);            /* after each close: takes everything away */
     void (*make_due)(void);          /* as if JOB_CLEAR_AGAIN_US had passed for every attempt */
+    void (*make_due_in_a_minute)(void); /* as if JOB_CLEAR_RETRY_US had passed */
+    bool many_sweep;                 /* several sweepers may be at work on it */
 };
 
 /* The number of failed tests. */
@@ -67,6 +69,10 @@ enum error_code get_job_error(struct job_store *s, const char *org, const char *
 void assert_status(struct job_store *s, const char *id, enum job_status status, int64_t version);
 size_t leftovers(struct job_store *s, bool published_too, struct job_leftover_list *ret);
 size_t count_leftovers(struct job_store *s, bool published_too);
+
+/* Attempt 1 was cleared away, for the first time or `again`; or could not be. */
+void report_cleaned(struct job_store *s, const char *id, bool again);
+void report_not_cleaned(struct job_store *s, const char *id, bool again);
 
 /* Publish, fail, requeue and a note of `a` are all refused, and leave the job as it is; but for the end that
  * the attempt has had already (JOB_PROCESSING: none), whose answer may have been lost. */

@@ -71,11 +71,21 @@ static sqlite3 *open_beside(void)
     return db;
 }
 
-static void make_due(void)
+static void run_beside(const char *sql)
 {
     sqlite3 *db = open_beside();
-    assert_int_equal(sqlite3_exec(db, "UPDATE downloads_attempts SET due_at = 0 WHERE due_at < 9223372036854775807", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
+}
+
+static void make_due(void)
+{
+    run_beside("UPDATE downloads_attempts SET due_at = 0 WHERE due_at < 9223372036854775807");
+}
+
+static void make_due_in_a_minute(void)
+{
+    run_beside("UPDATE downloads_attempts SET due_at = due_at - 61000000 WHERE due_at < 9223372036854775807");
 }
 
 static void no_statement_scans_a_table(void **state)
@@ -371,6 +381,7 @@ int main(void)
         TEST(a_disk_that_fills_in_mid_way_stops_nothing_for_good),
     };
     int failed = job_store_suite_run(&(struct job_store_backend){
-        .name = "job store: sqlite", .open = open_empty, .closed = remove_directory, .make_due = make_due});
+        .name = "job store: sqlite", .open = open_empty, .closed = remove_directory, .make_due = make_due,
+        .make_due_in_a_minute = make_due_in_a_minute});
     return failed + cmocka_run_group_tests_name("sqlite", tests, NULL, NULL);
 }

@@ -209,6 +209,27 @@ static bool do_end(const struct words *w, struct buf *out, struct error *e)
     return true;
 }
 
+/* retry OWNER ID ATTEMPT DELAY_MS: it failed, and is to be tried again */
+static bool do_retry(const struct words *w, struct buf *out, struct error *e)
+{
+    struct job_attempt a = {.owner = word(w, 1), .id = word(w, 2), .attempt = (uint32_t)number(w, 3)};
+    struct error why;
+    _cleanup_(job_release) struct job j = {0};
+    error_set(&why, ERROR_WORKER, "the worker died");
+    if (!CALL(e, store->api->requeue(store, &a, &why, number(w, 4), &j, e)))
+        return false;
+    buf_printf(out, " %s %" PRId64, job_status_name(j.status), j.version);
+    return true;
+}
+
+/* settle ORG_MAX_RUNNING */
+static bool do_settle(const struct words *w, struct buf *out, struct error *e)
+{
+    (void)out;
+    store->bounds.org_max_running = number(w, 1);
+    return CALL(e, store->api->settle(store, e));
+}
+
 /* note OWNER ID ATTEMPT UPLOAD */
 static bool do_note(const struct words *w, struct buf *out, struct error *e)
 {
@@ -258,7 +279,16 @@ static bool do_leftovers(const struct words *w, struct buf *out, struct error *e
 static bool do_cleaned(const struct words *w, struct buf *out, struct error *e)
 {
     (void)out;
-    return CALL(e, store->api->cleaned(store, word(w, 1), (uint32_t)number(w, 2), e));
+    struct job_leftover l = {.attempt = (uint32_t)number(w, 2)};
+    snprintf(l.id, sizeof l.id, "%s", word(w, 1));
+    return CALL(e, store->api->cleaned(store, &l, e));
+}
+
+/* renew OWNER */
+static bool do_renew(const struct words *w, struct buf *out, struct error *e)
+{
+    (void)out;
+    return CALL(e, store->api->renew(store, word(w, 1), e));
 }
 
 /* poll OWNER RENEW [ID:VERSION...] */
@@ -477,6 +507,7 @@ static const struct {
     {"progress", do_progress}, {"remove", do_remove},       {"expire", do_expire},   {"leftovers", do_leftovers},
     {"cleaned", do_cleaned},   {"poll", do_poll},           {"get", do_get},         {"list", do_list},
     {"drain", do_drain},       {"life", do_life},           {"check", do_check},
+    {"renew", do_renew},       {"retry", do_retry},       {"settle", do_settle},
     {"work", do_work},         {"bounds", do_bounds},
 };
 

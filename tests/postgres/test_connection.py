@@ -143,7 +143,8 @@ def test_trips(pg, database):
             costs["claim"], _ = trips("claim", "owner", 5)
             costs["note"], _ = trips("note", "owner", job, 1, "upload")
             costs["progress"], _ = trips("progress", job, 1, 10)
-            costs["poll"], _ = trips("poll", "owner", 1, f"{job}:1")
+            costs["poll"], _ = trips("poll", "owner", 0, f"{job}:1")
+            costs["renew"] = trips("poll", "owner", 1, f"{job}:1")[0] - 1
             costs["publish"], _ = trips("publish", "owner", job, 1)
             costs["expire"], _ = trips("expire", 10)
             costs["leftovers"], _ = trips("leftovers", 10)

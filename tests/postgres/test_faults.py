@@ -287,6 +287,26 @@ def test_an_outage_costs_no_job(frail, name):
         assert a.call("publish", "a", job, 1) == ["completed", "3"]
 
 
+def test_who_was_away_itself_does_not_take_what_others_run(frail, name):
+    """A machine that stood still: none of its instances renewed, and whoever wakes first finds all leases over."""
+    lease_ms = 1500
+    with Driver(frail, name, lease_ms=lease_ms) as a, Driver(frail, name, lease_ms=lease_ms) as b:
+        job = a.create()
+        assert a.claim("a") == [(job, 1)]
+        began = time.monotonic()
+        while time.monotonic() - began < 1.2 * lease_ms / 1000:  # b has been there for a lease
+            a.call("poll", "a", 1)
+            b.call("poll", "b", 1)
+        stopped = time.monotonic()
+        wait_until(lambda: time.monotonic() - stopped > 1.2 * lease_ms / 1000)
+        assert b.call("poll", "b", 1) == ["claimable:0", "owned:0"]
+        assert b.claim("b") == []
+        assert a.call("poll", "a", 1)[:2] == ["claimable:0", "owned:1"]
+        a.close()
+        wait_until(lambda: b.call("poll", "b", 1)[0] == "claimable:1", what="the end of the lease")
+        assert b.claim("b") == [(job, 2)]
+
+
 def test_a_job_of_an_instance_that_died_is_taken(frail, name):
     lease_ms = 400
     with Driver(frail, name, lease_ms=lease_ms) as dead:

@@ -30,6 +30,22 @@ def test_postgres_is_waited_for(place):
     assert server.run("SELECT 1 AS a").type == "complete"
 
 
+def test_a_postgres_that_is_busy_at_the_start_is_waited_for(place):
+    place.start().stop()  # the tables are there
+    holder = place.postgres.connect(place.database)
+    with holder.cursor() as c:
+        c.execute("SELECT pg_advisory_lock(7094871302655181)")  # WRITE_LOCK of store_postgres.c
+    server = place.make()
+    thread = threading.Thread(target=server.start)
+    thread.start()
+    try:
+        wait_for(lambda: any("waiting for the job store" in line for line in server.log), "it says that it waits")
+    finally:
+        holder.close()
+        thread.join()
+    assert server.run("SELECT 1 AS a").type == "complete"
+
+
 def test_a_postgres_that_never_comes_is_an_error(place):
     said = refused(place, POSTGRES_PORT=1, STARTUP_WAIT="1s")
     assert "cannot start" in said and "waiting for Postgres" in said

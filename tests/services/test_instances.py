@@ -1,4 +1,5 @@
 """Several servers on one database and one bucket, and servers that die."""
+import os
 import signal
 import threading
 import time
@@ -117,3 +118,79 @@ def test_two_servers_start_at_once(place):
     for t in threads:
         t.join()
     assert {s.run("SELECT 1 AS a", USER).type for s in servers} == {"complete"}
+
+
+def arrivals(stream, told):
+    """When each event with an id came, by its id; until the stream ends."""
+    for event in stream.events():
+        if event.id:
+            told[event.id] = time.monotonic()
+
+
+def test_what_happens_elsewhere_is_told_within_a_second(place):
+    """A job runs at one instance, and is followed there and at another: three events, several times."""
+    here, there = place.start(QUEUE_WORKERS=1), occupied(place)
+    delays = []
+    for _ in range(3):
+        stream, job = here.begin("SELECT a.* FROM t a, (SELECT * FROM t LIMIT 20) b")
+        at_home, elsewhere = {}, {}
+        followers = [threading.Thread(target=arrivals, args=pair) for pair in ((here.follow(job), at_home), (there.follow(job), elsewhere))]
+        for follower in followers:
+            follower.start()
+        list(stream.events())
+        for follower in followers:
+            follower.join()
+        assert max(at_home) == max(elsewhere) == 3
+        delays.append(elsewhere[3] - at_home[3])
+    assert sorted(delays)[1] < 1, delays
+
+
+def test_resuming_at_another_instance_loses_nothing(place):
+    """By Last-Event-ID: what had happened before it comes as a snapshot, what happens behind it as itself."""
+    here, there = place.start(QUEUE_WORKERS=1), occupied(place)
+    stream, job = here.begin(LONG)
+    stream.until(lambda e: e.type == "progress")
+    known = there.follow(job, **{"Last-Event-ID": "2"})  # it is processing: nothing new
+    behind = there.follow(job, **{"Last-Event-ID": "1"})
+    assert behind.until(lambda e: True).data["status"] == "processing"
+    last = list(stream.events())[-1]
+    for resumed in (known, behind):
+        events = list(resumed.events())
+        assert "snapshot" not in [e.name for e in events] and [e.id for e in events if e.id] == [3]
+        assert events[-1].data == last.data
+    assert there.follow(job, **{"Last-Event-ID": "3"}).status == 204
+    assert [e.name for e in there.follow(job, **{"Last-Event-ID": "2"}).events()] == ["snapshot", None]
+
+
+def test_a_follower_elsewhere_hears_of_another_attempt(place):
+    here, there = place.start(QUEUE_WORKERS=1, RETRY_DELAY="2s"), occupied(place)
+    stream, job = here.begin(LONG)
+    followed = there.follow(job)
+    followed.until(lambda e: e.name == "snapshot" and e.data["status"] == "processing" or e.id == 2)
+    os.kill(here.wait_worker(), signal.SIGKILL)
+    events = list(followed.events())
+    retry = next(e for e in events if e.id == 3)
+    assert retry.data["message"].startswith("Attempt 1 failed, trying again: the worker process died")
+    assert [e.id for e in events if e.id] == [3, 4, 5] and events[-1].type == "complete"
+    record = there.get("/downloads/" + job)
+    assert [a["state"] for a in record["attempts"]] == ["failed", "published"]
+
+
+def test_an_organisation_runs_so_many_at_all_instances_together(place):
+    servers = [place.start(QUEUE_WORKERS=2, ORG_MAX_RUNNING=1) for _ in range(2)]
+    first = servers[0].begin(ENDLESS)[1]
+    waiting, job = servers[1].begin("SELECT 1 AS a")
+    other = {"x-user-id": "bob", "x-organization-id": "other"}
+    assert servers[1].run("SELECT 1 AS a", other).type == "complete"
+    assert servers[0].get("/downloads/" + job)["status"] == "pending"
+    servers[1].request("DELETE", "/downloads/" + first)
+    assert list(waiting.events())[-1].type == "complete"
+
+
+def test_a_link_that_is_over_is_told_once(place):
+    """Every instance sweeps; one of them turns the record."""
+    servers = [place.start(S3_URL_EXPIRY="1s") for _ in range(3)]
+    jobs = [servers[0].run("SELECT 1 AS a").data["download_id"] for _ in range(3)]
+    wait_for(lambda: {servers[1].get("/downloads/" + job)["status"] for job in jobs} == {"expired"}, "expired records")
+    assert {servers[2].get("/downloads/" + job)["version"] for job in jobs} == {4}
+    assert len(place.objects()) == 3  # objects in a bucket stay

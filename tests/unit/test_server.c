@@ -220,7 +220,8 @@ static struct subscriber *join_and_open(struct hub_state *h, const char *id, int
     struct subscriber *s = hub_join(h->hub, id, is_poster);
     assert_non_null(s);
     const struct buf first = fixed("first;");
-    hub_open(s, &h->requests[i], &first, version);
+    hub_open(s, &h->requests[i], &first, version, 2);
+    assert_int_equal(hub_told(h->hub, id)->failures, 2); /* else the poller would tell them as news */
     assert_told(&h->requests[i], "first;");
     return s;
 }
