@@ -95,8 +95,8 @@ def test_no_call_walks_over_what_has_left_the_queue(pg, held_open):
     read = read_by_each(pg, name, job, attempt)
     whole = dict(read)
     waiting = WAITING - CLAIMS
-    # A creation counts what waits, twice (is there room; its place), and with it the entries of those that were held. It and the
+    # A creation counts what waits, several times (is there room; its place), and with it the entries of those that were held. It and the
     # end of a job, which lets a held one go, also look at what their organisation had, several times.
     of_one = 12 * WAITING / ORGANISATIONS
-    assert read.pop("CREATE") <= 2 * waiting + WAITING + of_one, whole
+    assert read.pop("CREATE") <= 4 * waiting + WAITING + of_one, whole
     assert read.pop("PUBLISH") <= of_one and max(read.values()) <= 50, whole
