@@ -308,7 +308,7 @@
       " least(statement_timestamp(), (SELECT min(retry_at) FROM downloads_queue WHERE " LATER("$5") ")),"    \
       " least(statement_timestamp(), (SELECT min(lease_until) FROM downloads_queue WHERE " RUNNING("$6") "))") \
     /* $1 owner, $2 to $5 what is watched (ids, versions, rows, bytes), $6 as $4 of CLAIM, $7 to $10 the     \
-     * frontier (tag, seq, due, lease). */                                                                   \
+     * frontier (tag, seq, due, lease). The first in its index, not EXISTS: that may read the table instead. */ \
     X(POLL,                                                                                                  \
       "WITH watched AS MATERIALIZED (SELECT * FROM"                                                          \
       "  unnest($2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[]) w (id, version, rows, bytes))"         \
@@ -325,8 +325,9 @@
       " UNION ALL"                                                                                           \
       " SELECT 'claimable', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,"   \
       "  NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL"                       \
-      "  WHERE EXISTS (SELECT FROM downloads_queue WHERE " READY("$7", "$8") ")"                             \
-      "  OR EXISTS (SELECT FROM downloads_queue WHERE " DUE("$9") ")"                                        \
-      "  OR ($6::boolean AND EXISTS (SELECT FROM downloads_queue q WHERE " LAPSED("$10") "))")
+      "  WHERE (SELECT true FROM downloads_queue WHERE " READY("$7", "$8") " ORDER BY tag, seq LIMIT 1)"     \
+      "  OR (SELECT true FROM downloads_queue WHERE " DUE("$9") " ORDER BY retry_at LIMIT 1)"                \
+      "  OR ($6::boolean AND (SELECT true FROM downloads_queue q WHERE " LAPSED("$10")                       \
+      "   ORDER BY lease_until LIMIT 1))")
 
 #endif
