@@ -95,6 +95,18 @@ struct job_attempt attempt_of(const struct job *j)
     return (struct job_attempt){.id = j->id, .attempt = j->attempt, .owner = OWNER};
 }
 
+struct job fail_new_job(struct job_store *s)
+{
+    struct error e = {0}, why = {.code = ERROR_QUERY};
+    struct job j = {0}, failed = {0};
+    create_job(s, "org", "user", NULL);
+    assert_true(claim_job(s, &j));
+    struct job_attempt a = attempt_of(&j);
+    assert_true(CALL(s, &e, (s->api->fail)(s, &a, &why, &failed, &e)));
+    job_release(&failed);
+    return j;
+}
+
 struct job_result result_until(int64_t expires_at)
 {
     return (struct job_result){.object_key = "org/key.csv",

@@ -218,12 +218,7 @@ static void what_runs_is_never_cleaned(void **state)
 static void a_report_never_brings_the_second_clearing_forward(void **state)
 {
     struct job_store *s = *state;
-    struct error e = {0}, why = {.code = ERROR_QUERY};
-    struct job j = {0}, failed = {0};
-    create_job(s, "org", "user", NULL);
-    assert_true(claim_job(s, &j));
-    struct job_attempt a = attempt_of(&j);
-    assert_true(CALL(s, &e, (s->api->fail)(s, &a, &why, &failed, &e)));
+    struct job j = fail_new_job(s);
     report_cleaned(s, j.id, false);
     report_not_cleaned(s, j.id, false);
     suite_backend->make_due_in_a_minute();
@@ -232,7 +227,6 @@ static void a_report_never_brings_the_second_clearing_forward(void **state)
     report_cleaned(s, j.id, false); /* of the first clearing, an hour late */
     suite_backend->make_due();
     assert_int_equal(count_leftovers(s, true), suite_backend->many_sweep);
-    job_release(&failed);
     job_release(&j);
 }
 

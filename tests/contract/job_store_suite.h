@@ -61,6 +61,7 @@ bool try_create(struct job_store *s, const char *org, const char *user, uint64_t
 void create_job(struct job_store *s, const char *org, const char *user,
                 char ret_id[UUID_SIZE]); /* NULL is fine */
 bool claim_job(struct job_store *s, struct job *ret); /* for OWNER; false: none waits */
+struct job fail_new_job(struct job_store *s);         /* of "org", as it was claimed */
 struct job_attempt attempt_of(const struct job *j);
 struct job_result result_until(int64_t expires_at);
 bool publish_job(struct job_store *s, const struct job *j, int64_t expires_at, struct error *e);

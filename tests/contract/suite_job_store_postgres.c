@@ -398,12 +398,7 @@ static void a_record_that_another_program_deleted_leaves_the_queue(void **state)
 static void what_two_instances_clear_at_once_is_cleared_again(void **state)
 {
     struct job_store *s = *state, *other = open_with_lease(LONG_LEASE_MS);
-    struct error e = {0}, why = {.code = ERROR_QUERY};
-    struct job j = {0}, failed = {0};
-    create_job(s, "org", "user", NULL);
-    assert_true(claim_job(s, &j));
-    struct job_attempt a = attempt_of(&j);
-    assert_true(CALL(s, &e, (s->api->fail)(s, &a, &why, &failed, &e)));
+    struct job j = fail_new_job(s);
     for (int round = 0; round < 2; round++) {
         assert_int_equal(count_leftovers(s, false), 1);
         assert_int_equal(count_leftovers(other, false), 1);
@@ -414,7 +409,6 @@ static void what_two_instances_clear_at_once_is_cleared_again(void **state)
     }
     assert_int_equal(count_leftovers(s, false), 0);
     other->api->close(other);
-    job_release(&failed);
     job_release(&j);
 }
 
