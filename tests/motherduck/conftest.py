@@ -49,6 +49,7 @@ def serve(tmp_path):
         home = tmp_path / f"server{len(made)}"
         home.mkdir()
         options = {"MOTHERDUCK_DB_NAME": "sales", "MOTHERDUCK_TOKEN": TOKEN, "MOTHERDUCK_SPARES": 0, "LOGGER_LEVEL": "debug",
+                   "MAX_ATTEMPTS": 1,  # one attempt is what is looked at; tests/integration/test_retries.py has more
                    "DUCKDB_EXTENSION_DIR": extensions, "DUCKDB_UNSIGNED_EXTENSIONS": "true"}
         made.append(Service(home, **(options | variables)))
         return made[-1].start()

@@ -72,6 +72,14 @@ def test_a_wrong_token(standin, serve):
     assert message == "the data source's error is withheld, since it contains its access token"
 
 
+def test_a_sign_in_is_tried_again(standin, serve):
+    standin.configure(token="another-token-than-ours")
+    service = serve(standin.directory, MAX_ATTEMPTS=2, RETRY_DELAY="10ms")
+    stream, job = service.begin("SELECT 1")
+    assert list(stream.events())[-1].type == "error"
+    assert [a["error_code"] for a in service.get("/downloads/" + job)["attempts"]] == ["source_unavailable"] * 2
+
+
 def test_an_unknown_database(standin, serve):
     service = serve(standin.directory, MOTHERDUCK_DB_NAME="nosuch")
     assert "no database/share named 'nosuch'" in error_of(service, "SELECT 1")
