@@ -201,12 +201,20 @@ class Service:
         return [int(p) for p in children]
 
     def wait_worker(self):
-        return wait_for(self.workers, "a worker")[0]
+        """One that is a program of its own by now: until then the server stands still with it, which no signal is to prolong."""
+        return wait_for(lambda: next((p for p in self.workers() if program(p).startswith("downloads-work")), None), "a worker")
 
     def files(self):
         """Paths below the data directory that a job may leave: finished files, temporary ones, spill."""
         return sorted(str(p.relative_to(self.data)) for name in ("files", "tmp", "spill")
                       for p in (self.data / name).rglob("*") if p.is_file() or name == "spill")
+
+
+def program(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/comm").read_text()
+    except FileNotFoundError:
+        return ""
 
 
 def alive(pid):
