@@ -15,6 +15,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+
+#include "worker/value_digits.h"
 
 #define VALUE_TEXT_MAX 80
 
@@ -43,27 +46,27 @@
 #define TEXT_MAX_UUID 36
 #define TEXT_MAX_BLOB_BYTE 4 /* of each of its bytes: \x00 */
 
-char *text_of_bool(char *to, bool v);
-char *text_of_int32(char *to, int32_t v);
-char *text_of_int64(char *to, int64_t v);
-char *text_of_uint32(char *to, uint32_t v);
-char *text_of_uint64(char *to, uint64_t v);
+static inline char *text_of_bool(char *to, bool v);
+static inline char *text_of_int32(char *to, int32_t v); /* and what is shorter */
+static inline char *text_of_int64(char *to, int64_t v);
+static inline char *text_of_uint32(char *to, uint32_t v); /* and what is shorter */
+static inline char *text_of_uint64(char *to, uint64_t v);
 char *text_of_int128(char *to, int64_t upper, uint64_t lower);
 char *text_of_uint128(char *to, uint64_t upper, uint64_t lower);
 
-/* The fewest digits that read back as the same number. */
+/* The fewest digits that read back as the same number, but see value_float.c for the engine's few mistakes. */
 char *text_of_float(char *to, float v);
 char *text_of_double(char *to, double v);
 
-/* DECIMAL(width, scale); 64 bits up to width 18. */
-char *text_of_decimal(char *to, int64_t v, unsigned width, unsigned scale);
+/* DECIMAL(width, scale); 64 bits up to width 18, 128 bits up to 38. */
+static inline char *text_of_decimal(char *to, int64_t v, unsigned width, unsigned scale);
 char *text_of_decimal128(char *to, int64_t upper, uint64_t lower, unsigned width, unsigned scale);
 
-char *text_of_date(char *to, int32_t days);
+static inline char *text_of_date(char *to, int32_t days);
 char *text_of_time(char *to, int64_t micros);
 char *text_of_time_ns(char *to, int64_t nanos);
 char *text_of_time_tz(char *to, uint64_t bits);
-char *text_of_timestamp(char *to, int64_t micros);
+static inline char *text_of_timestamp(char *to, int64_t micros);
 char *text_of_timestamp_s(char *to, int64_t seconds);
 char *text_of_timestamp_ms(char *to, int64_t millis);
 char *text_of_timestamp_ns(char *to, int64_t nanos);
@@ -72,7 +75,131 @@ char *text_of_interval(char *to, int32_t months, int32_t days, int64_t micros);
 
 char *text_of_uuid(char *to, int64_t upper, uint64_t lower);
 
-/* Here `to` has room for TEXT_MAX_BLOB_BYTE bytes for each of `length`, and returned is how many are used. */
+/* Here `to` has room for TEXT_MAX_BLOB_BYTE bytes for each of `length`, and VALUE_TEXT_MAX more; returned is how
+ * many are used. */
 size_t text_of_blob(char *to, const char *data, size_t length);
+
+/* --- The short ones, to be part of the caller's loop. What follows is no interface. --- */
+
+static inline char *text_of_bool(char *to, bool v)
+{
+    memcpy(to, v ? "true\0\0\0" : "false\0\0", 8);
+    return to + 5 - v;
+}
+
+static inline char *text_of_uint32(char *to, uint32_t v)
+{
+    if (v < DIGITS_8)
+        return digits_put_short(to, v);
+    return digits_put_8(digits_put_short(to, v / DIGITS_8), v % DIGITS_8);
+}
+
+static inline char *text_of_int32(char *to, int32_t v)
+{
+    *to = '-';
+    return text_of_uint32(to + (v < 0), v < 0 ? 0 - (uint32_t)v : (uint32_t)v);
+}
+
+static inline char *text_of_uint64(char *to, uint64_t v)
+{
+    return digits_put(to, v);
+}
+
+static inline char *text_of_int64(char *to, int64_t v)
+{
+    *to = '-';
+    return digits_put(to + (v < 0), v < 0 ? 0 - (uint64_t)v : (uint64_t)v);
+}
+
+/* A divisor d = 10^i as a product: v / d is the upper 64 bits of v times `factor`, shifted. Exact for v < 2^63:
+ * factor is 2^(63 + b) / d rounded up, where b is the bits of d, and so errs by less than d < 2^b. */
+struct value_reciprocal {
+    uint64_t factor;
+    unsigned shift; /* b - 1 */
+};
+extern const struct value_reciprocal value_reciprocals[19]; /* but for i = 0 */
+
+static inline char *text_of_decimal(char *to, int64_t v, unsigned width, unsigned scale)
+{
+    uint64_t u = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
+    *to = '-';
+    to += v < 0;
+    if (scale == 0)
+        return digits_put(to, u);
+    const struct value_reciprocal *r = &value_reciprocals[scale];
+    uint64_t whole = (uint64_t)((unsigned __int128)u * r->factor >> 64) >> r->shift;
+    if (width > scale)
+        to = digits_put(to, whole);
+    *to++ = '.';
+    return digits_put_padded(to, u - whole * value_powers_of_ten[scale], scale);
+}
+
+#define VALUE_DAYS_0001 (-719162) /* 0001-01-01 and */
+#define VALUE_DAYS_9999 2932896   /* 9999-12-31, in days since 1970 */
+#define VALUE_MICROS_DAY 86400000000
+
+/* Days of a year that begins with March, as "-MM-DD" and two bytes more. */
+extern const char value_month_days[366][8];
+/* "00" to "99" */
+extern const char value_pairs[100][2];
+
+char *value_text_far_date(char *to, int32_t days);
+char *value_text_far_timestamp(char *to, int64_t micros);
+
+/* Year and day of the year by multiplication (C. Neri, L. Schneider, "Euclidean affine functions and their
+ * application to calendar algorithms", 2022); the day of the year by table. `day` counts from 0000-03-01, and
+ * is not before 0001-01-01 nor behind 9999-12-31. */
+static inline char *value_text_day(char *to, uint32_t day)
+{
+    uint32_t quarters = 4 * day + 3;
+    uint32_t century = quarters / 146097;
+    uint64_t product = (uint64_t)2939745 * ((quarters % 146097) | 3);
+    uint32_t day_of_year = (uint32_t)product / (2939745 * 4);
+    uint32_t year = 100 * century + (uint32_t)(product >> 32) + (day_of_year >= 306);
+    memcpy(to, value_pairs[year / 100], 2);
+    memcpy(to + 2, value_pairs[year % 100], 2);
+    memcpy(to + 4, value_month_days[day_of_year], 8);
+    return to + 10;
+}
+
+static inline char *text_of_date(char *to, int32_t days)
+{
+    if ((uint32_t)days - (uint32_t)VALUE_DAYS_0001 > VALUE_DAYS_9999 - VALUE_DAYS_0001)
+        return value_text_far_date(to, days);
+    return value_text_day(to, (uint32_t)(days - VALUE_DAYS_0001 + 306));
+}
+
+/* "HH:MM:SS" of less than 100 hours, in one word: bytes 0, 3 and 6 are the numbers first, then their tens. */
+static inline char *value_text_clock(char *to, uint32_t seconds)
+{
+    uint32_t minutes = seconds / 60, hours = minutes / 60;
+    uint64_t numbers =
+        hours | (uint64_t)(minutes - hours * 60) << 24 | (uint64_t)(seconds - minutes * 60) << 48;
+    uint64_t tens = (numbers * 103 >> 10) & 0x000F00000F00000Fu;
+    return digits_put_word(to, (tens | (numbers - tens * 10) << 8) + 0x30303A30303A3030u);
+}
+
+/* The fraction of a second, if there is any; 6 digits, zeros at the end left out. */
+static inline char *value_text_micros(char *to, uint32_t micros)
+{
+    if (micros == 0)
+        return to;
+    *to = '.';
+    return digits_put_trimmed(to + 1, micros * 100);
+}
+
+static inline char *text_of_timestamp(char *to, int64_t micros)
+{
+    uint64_t since_0001 = (uint64_t)micros - (uint64_t)(VALUE_DAYS_0001 * VALUE_MICROS_DAY);
+    if (since_0001 >= (VALUE_DAYS_9999 - VALUE_DAYS_0001 + 1) * (uint64_t)VALUE_MICROS_DAY)
+        return value_text_far_timestamp(to, micros);
+    uint32_t day = (uint32_t)(since_0001 / VALUE_MICROS_DAY);
+    uint64_t of_day = since_0001 % VALUE_MICROS_DAY;
+    uint32_t second = (uint32_t)(of_day / 1000000);
+    to = value_text_day(to, day + 306);
+    *to = ' ';
+    to = value_text_clock(to + 1, second);
+    return value_text_micros(to, (uint32_t)(of_day - second * (uint64_t)1000000));
+}
 
 #endif

@@ -1,0 +1,188 @@
+/* The shortest decimal number that reads back as a given binary one, and of these the closest: R. Giulietti's
+ * Schubfach ("The Schubfach way to render doubles", 2021). The interval of all numbers that read back is scaled
+ * by a power of ten so that it holds at least one integer and at most one multiple of ten; three products of 64
+ * by 128 bits, rounded to odd, keep every comparison exact. */
+#include "worker/value_float.h"
+
+#include "worker/value_text.h"
+
+typedef unsigned __int128 uint128;
+
+#define DOUBLE_BITS 52 /* of the fraction */
+#define DOUBLE_BIAS 1075
+#define FLOAT_BITS 23
+#define FLOAT_BIAS 150
+
+#define DIGITS_MAX 17 /* that a double may need */
+
+/* digits x 10^exponent */
+struct decimal {
+    uint64_t digits;
+    int exponent;
+};
+
+/* floor(log10(2^e)), and of three quarters of that; |e| <= 1500. */
+static int log10_of_power_of_2(int e)
+{
+    return (e * 1262611) >> 22;
+}
+
+static int log10_of_three_quarters(int e)
+{
+    return (e * 1262611 - 524031) >> 22;
+}
+
+/* floor(log2(10^k)); |k| <= 400. */
+static int log2_of_power_of_10(int k)
+{
+    return (k * 1741647) >> 19;
+}
+
+/* g x v / 2^128, rounded down but to odd where that is not exact. */
+static uint64_t scale_to_odd(const struct value_significand *g, uint64_t v)
+{
+    uint128 lower = (uint128)g->lower * v;
+    uint128 upper = (uint128)g->upper * v + (uint64_t)(lower >> 64);
+    return (uint64_t)(upper >> 64) | ((uint64_t)upper > 1);
+}
+
+/* Of c x 2^q. `regular`: the next smaller number is as far away as the next larger one. `ret_close`, unless NULL,
+ * tells whether the answer lies on a border of the interval, is as close as another one, or would lie on a border
+ * if these belonged to it. */
+static inline struct decimal shortest(uint64_t c, int q, bool regular, bool *ret_close)
+{
+    /* numbers on the border read back where c is even */
+    const uint64_t outside = c & 1;
+    int k = regular ? log10_of_power_of_2(q) : log10_of_three_quarters(q);
+    const struct value_significand *g = &value_significands[-k - VALUE_SIGNIFICANDS_FIRST];
+    int shift = q + log2_of_power_of_10(-k) + 1;
+
+    /* four times everything: borders lie at halves and quarters */
+    uint64_t lower_border = scale_to_odd(g, (4 * c - 2 + !regular) << shift);
+    uint64_t upper_border = scale_to_odd(g, (4 * c + 2) << shift);
+    uint64_t value = scale_to_odd(g, 4 * c << shift);
+    uint64_t lower = lower_border + outside, upper = upper_border - outside;
+
+    uint64_t below = value / 4;
+    if (below >= 10) {
+        uint64_t tens = below / 10;
+        bool low_fits = lower <= 40 * tens, high_fits = 40 * tens + 40 <= upper;
+        if (ret_close)
+            *ret_close = lower_border == 40 * tens || upper_border == 40 * tens + 40;
+        if (low_fits != high_fits)
+            return (struct decimal){tens + high_fits, k + 1};
+    }
+    bool low_fits = lower <= 4 * below, high_fits = 4 * below + 4 <= upper;
+    if (low_fits != high_fits)
+        return (struct decimal){below + high_fits, k};
+    uint64_t middle = 4 * below + 2;
+    bool up = value > middle || (value == middle && (below & 1));
+    if (ret_close)
+        *ret_close = *ret_close || value == middle;
+    return (struct decimal){below + up, k};
+}
+
+static unsigned count_digits(uint64_t v)
+{
+    unsigned estimate = (unsigned)(64 - __builtin_clzll(v | 1)) * 1233 >> 12;
+    return estimate + (v >= value_powers_of_ten[estimate]);
+}
+
+static char *put_exponent(char *to, int exponent)
+{
+    unsigned absolute = (unsigned)(exponent < 0 ? -exponent : exponent);
+    to[0] = 'e';
+    to[1] = exponent < 0 ? '-' : '+';
+    to += 2;
+    if (absolute >= 100)
+        *to++ = (char)('0' + absolute / 100);
+    memcpy(to, value_pairs[absolute % 100], 2);
+    return to + 2;
+}
+
+/* As the engine lays digits out: as they are from 0.0001 to below 10^16, always with a point; else with an
+ * exponent of at least two digits. */
+static char *put_decimal(char *to, struct decimal d)
+{
+    unsigned count = count_digits(d.digits);
+    int exponent = d.exponent + (int)count - 1; /* of the first digit */
+    uint64_t all = d.digits * value_powers_of_ten[DIGITS_MAX - count];
+    char first = (char)('0' + all / DIGITS_16);
+    uint64_t upper = digits_of((uint32_t)(all % DIGITS_16 / DIGITS_8));
+    uint64_t lower = digits_of((uint32_t)(all % DIGITS_8));
+    /* how many are not zeros at the end */
+    unsigned used = lower   ? 17 - (unsigned)__builtin_clzll(lower) / 8
+                    : upper ? 9 - (unsigned)__builtin_clzll(upper) / 8
+                            : 1;
+    upper |= DIGITS_ASCII;
+    lower |= DIGITS_ASCII;
+    if (exponent >= 0 && exponent < 16) {
+        char *point = to + 1 + exponent;
+        *to = first;
+        digits_put_word(digits_put_word(to + 1, upper), lower);
+        char behind[16];
+        memcpy(behind, point, 16);
+        memcpy(point + 1, behind, 16);
+        *point = '.';
+        return (int)used > exponent + 2 ? to + used + 1 : point + 2;
+    }
+    if (exponent < 0 && exponent >= -4) {
+        memcpy(to, "0.000", 5);
+        to += 1 - exponent;
+        *to = first;
+        digits_put_word(digits_put_word(to + 1, upper), lower);
+        return to + used;
+    }
+    to[0] = first;
+    to[1] = '.';
+    digits_put_word(digits_put_word(to + 2, upper), lower);
+    return put_exponent(to + 1 + (used > 1 ? used : 0), exponent);
+}
+
+static char *put_special(char *to, bool negative, bool nan)
+{
+    static const char names[4][8] = {"inf", "-inf", "nan", "-nan"};
+    memcpy(to, names[2 * nan + negative], 8);
+    return to + 3 + negative;
+}
+
+char *text_of_double(char *to, double v)
+{
+    uint64_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    uint64_t fraction = bits & (((uint64_t)1 << DOUBLE_BITS) - 1);
+    int exponent = (int)(bits >> DOUBLE_BITS & 0x7FF);
+    bool negative = bits >> 63;
+    if (exponent == 0x7FF)
+        return put_special(to, negative, fraction != 0);
+    *to = '-';
+    to += negative;
+    if (exponent == 0 && fraction == 0)
+        return (char *)memcpy(to, "0.0", 3) + 3;
+    struct decimal d = exponent ? shortest(fraction | (uint64_t)1 << DOUBLE_BITS, exponent - DOUBLE_BIAS,
+                                           fraction != 0 || exponent == 1, NULL)
+                                : shortest(fraction, 1 - DOUBLE_BIAS, true, NULL);
+    return put_decimal(to, d);
+}
+
+/* Where the shortest number is not clear without a look at the borders of the interval, the engine gives the
+ * digits of the DOUBLE of this value instead, and so do we: 4194303.75, not 4194303.8. */
+char *text_of_float(char *to, float v)
+{
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    uint32_t fraction = bits & ((1u << FLOAT_BITS) - 1);
+    int exponent = (int)(bits >> FLOAT_BITS & 0xFF);
+    bool negative = bits >> 31;
+    if (exponent == 0xFF)
+        return put_special(to, negative, fraction != 0);
+    *to = '-';
+    to += negative;
+    if (exponent == 0 && fraction == 0)
+        return (char *)memcpy(to, "0.0", 3) + 3;
+    bool close = false;
+    struct decimal d = exponent ? shortest(fraction | 1u << FLOAT_BITS, exponent - FLOAT_BIAS,
+                                           fraction != 0 || exponent == 1, &close)
+                                : shortest(fraction, 1 - FLOAT_BIAS, true, &close);
+    return close ? text_of_double(to, negative ? -(double)v : (double)v) : put_decimal(to, d);
+}
