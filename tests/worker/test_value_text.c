@@ -52,6 +52,7 @@ struct test {
     uint64_t left;         /* values */
     uint64_t next_float;   /* with --all-floats */
     bool all_floats;
+    uint64_t next_border; /* of the powers of two and ten, which all come first */
     uint64_t values, different;
 };
 
@@ -141,10 +142,28 @@ static void decimal(struct test *t, union value *v)
     v->pair[1] = (uint64_t)(n >> 64);
 }
 
+/* Each power of two and of ten, and three numbers before and behind it. */
+static bool next_border(struct test *t, int64_t *ret_power, int64_t *ret_step, bool *ret_ten)
+{
+    uint64_t i = t->next_border++;
+    *ret_step = (int64_t)(i % 7) - 3;
+    i /= 7;
+    *ret_ten = i < 633;
+    *ret_power = *ret_ten ? (int64_t)i - 324 : (int64_t)i - 633 - 1074;
+    return *ret_power <= 1023;
+}
+
 static void floating(struct test *t, union value *v)
 {
+    int64_t power, step;
+    bool ten;
     if (t->all_floats) {
         v->int32 = (int32_t)t->next_float++;
+        return;
+    }
+    if (next_border(t, &power, &step, &ten)) {
+        v->single = (float)(ten ? pow(10, (double)power) : ldexp(1, (int)power));
+        v->int32 += (int32_t)step;
         return;
     }
     double n;
@@ -152,11 +171,9 @@ static void floating(struct test *t, union value *v)
     case 0: /* a price */
         n = (double)below(t, 10000000) / 100;
         break;
-    case 1: /* near a power of two, or of ten */
-        n = below(t, 2) ? ldexp(1, (int)between(t, -150, 130)) : pow(10, (double)between(t, -46, 39));
-        v->single = (float)n;
-        v->int32 += (int32_t)between(t, -3, 3);
-        return;
+    case 1:
+        n = (double)below(t, 1 << 24) * pow(10, (double)between(t, -30, 30));
+        break;
     case 2:
         n = (double)between(t, -(1ll << 40), 1ll << 40);
         break;
@@ -169,6 +186,13 @@ static void floating(struct test *t, union value *v)
 
 static void doubling(struct test *t, union value *v)
 {
+    int64_t power, step;
+    bool ten;
+    if (next_border(t, &power, &step, &ten)) {
+        v->twice = ten ? pow(10, (double)power) : ldexp(1, (int)power);
+        v->int64 += step;
+        return;
+    }
     double n;
     switch (below(t, 8)) {
     case 0:
@@ -177,10 +201,9 @@ static void doubling(struct test *t, union value *v)
     case 1:
         n = (double)below(t, 1ull << 53) * pow(10, (double)between(t, -25, 25));
         break;
-    case 2:
-        n = below(t, 2) ? ldexp(1, (int)between(t, -1080, 1023)) : pow(10, (double)between(t, -324, 308));
-        v->twice = n;
-        v->int64 += between(t, -3, 3);
+    case 2: /* near a power of ten */
+        v->twice = pow(10, (double)between(t, -324, 308));
+        v->int64 += between(t, -1000, 1000);
         return;
     case 3: /* whole numbers, up to where they have gaps, and beyond */
         n = (double)(next(t) >> below(t, 64));
@@ -535,7 +558,7 @@ int main(int argc, char **argv)
         if (only && strcmp(only, t.kind->name) != 0)
             continue;
         t.left = count;
-        t.values = t.different = 0;
+        t.values = t.different = t.next_border = 0;
         if (t.kind->type == DUCKDB_TYPE_DECIMAL)
             run_decimals(&t, c, count);
         else
