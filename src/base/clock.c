@@ -17,6 +17,23 @@ int64_t clock_monotonic_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+static int64_t nanoseconds(clockid_t clock)
+{
+    struct timespec t;
+    clock_gettime(clock, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+int64_t clock_thread_cpu_ns(void)
+{
+    return nanoseconds(CLOCK_THREAD_CPUTIME_ID);
+}
+
+int64_t clock_process_cpu_ns(void)
+{
+    return nanoseconds(CLOCK_PROCESS_CPUTIME_ID);
+}
+
 void clock_format_rfc3339(int64_t wall_us, char *out)
 {
     int64_t us = wall_us % 1000000;

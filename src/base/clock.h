@@ -9,6 +9,10 @@
 int64_t clock_wall_us(void);
 int64_t clock_monotonic_ms(void); /* never jumps; for deadlines */
 
+/* Processor time so far, user and system, in nanoseconds: of the calling thread, of the process. */
+int64_t clock_thread_cpu_ns(void);
+int64_t clock_process_cpu_ns(void);
+
 #define CLOCK_RFC3339_SIZE 32
 
 /* "2024-02-29T12:34:56.789012Z" (RFC 3339, UTC, microseconds). `out` has CLOCK_RFC3339_SIZE bytes. */
