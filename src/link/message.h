@@ -15,7 +15,7 @@
  *                      PART     buffer, length, digest (where the specification has hash_parts): filled. Every
  *                               part but the last is full. Parts come in file order.
  *                      PROGRESS rows, bytes, percent
- *                      DONE     rows, bytes, digest: the file is complete; every part was sent before
+ *                      DONE     rows, bytes, digest, cpu_us: the file is complete; every part was sent before
  *                      FAILED   code, text
  * After DONE or FAILED the worker sends nothing and ends. */
 #ifndef LINK_MESSAGE_H
@@ -44,6 +44,10 @@ enum link_type {
     LINK_FAILED,
 };
 
+/* Where a job's processor time went: in the query itself (what is not in the others, the start of the process
+ * included), in encoding its rows, in hashing the file's bytes, in copying them into parts. */
+enum link_stage { LINK_QUERY, LINK_ENCODE, LINK_HASH, LINK_COPY, LINK_STAGES };
+
 struct link_message {
     uint32_t type;   /* enum link_type */
     uint32_t buffer; /* PART, FREE: index of a part buffer; BUFFERS: how many */
@@ -52,6 +56,7 @@ struct link_message {
     uint64_t bytes;  /* PROGRESS, DONE: bytes encoded so far */
     double percent;  /* PROGRESS: 0 to 100 from the engine, negative where it cannot tell */
     uint8_t digest[SHA256_BYTES]; /* PART: SHA-256 of its bytes; DONE: of the whole file */
+    uint64_t cpu_us[LINK_STAGES]; /* DONE: microseconds of processor time, user and system */
     uint32_t code;                /* FAILED: enum error_code, not ERROR_NONE */
     uint32_t text_length;         /* FAILED: bytes of `text` without the NUL */
     char text[ERROR_MESSAGE_MAX]; /* UTF-8, NUL-terminated after link_receive() */

@@ -283,6 +283,7 @@ static void on_done(struct attempt *a, const struct link_message *m)
     a->result.rows = m->rows;
     a->result.bytes = m->bytes;
     hex_encode(m->digest, sizeof m->digest, a->result.sha256);
+    memcpy(a->result.cpu_us, m->cpu_us, sizeof a->result.cpu_us);
     a->events->finishing(a->context);
     a->env->objects->api->finish(a->upload, a->bytes);
 }

@@ -50,6 +50,7 @@ struct attempt_environment {
 struct attempt_result {
     uint64_t rows, bytes;
     char sha256[SHA256_HEX_SIZE];
+    uint64_t cpu_us[LINK_STAGES]; /* the worker's, as it says */
 };
 
 struct attempt_events {

@@ -1,24 +1,24 @@
-/* A file format: rows in, bytes into an output. One instance serves one job, on the job thread.
+/* A file format: rows in, bytes out. Pure: what an encoder writes depends on its arguments only, so several
+ * threads encode at once, each a chunk; the file is the beginning, the chunks in the order of the rows, the end.
  *
- * The order of calls is begin, chunk as often as there are rows, end. A call that fails fills `e` and leaves
- * the output unusable for anything but output_free(); the error is the output's (cancelled, server gone) or
- * memory. */
+ * Each call appends to `w`, and leaves w->at behind its last byte. false: out of memory, the writer is to be
+ * discarded. */
 #ifndef WORKER_ENCODER_H
 #define WORKER_ENCODER_H
 
 #include <stddef.h>
 
 #include "base/error.h"
-#include "worker/output.h"
-#include "worker/text_chunk.h"
+#include "worker/block.h"
+#include "worker/chunk.h"
 
 struct encoder {
     const char *format; /* its name in a job's specification */
 
-    /* Once, before any row. `names` are the columns as the file shall name them. */
-    bool (*begin)(struct output *o, const char *const *names, size_t name_count, struct error *e);
-    bool (*chunk)(struct output *o, const struct text_chunk *chunk, struct error *e);
-    bool (*end)(struct output *o, struct error *e);
+    /* `names` are the columns as the file shall name them. */
+    MUST_CHECK bool (*begin)(struct block_writer *w, const char *const *names, size_t name_count);
+    MUST_CHECK bool (*chunk)(struct block_writer *w, const struct chunk *chunk);
+    MUST_CHECK bool (*end)(struct block_writer *w);
 };
 
 /* CSV, byte for byte what DuckDB's `COPY (...) TO 'x' (FORMAT csv, HEADER)` writes. */

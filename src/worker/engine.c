@@ -1,50 +1,13 @@
-#include "worker/engine.h"
-
-#include <duckdb.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
-#include "base/buf.h"
-#include "link/job_spec.h"
+#include "worker/engine_internal.h"
 #include "worker/source.h"
-#include "worker/sql_text.h"
 
-_Static_assert(sizeof(struct text_value) == sizeof(duckdb_string_t), "a value is the engine's own");
-_Static_assert(TEXT_INLINE_MAX == sizeof(((duckdb_string_t *)0)->value.inlined.inlined),
-               "short ones are inline");
-
-/* The text of a query with its wrapping: "#1600::VARCHAR, " a column. */
-#define QUERY_MAX (JOB_SPEC_SQL_MAX + (4 << 20))
-
-#define CAUSE_TRIES 2
-
-struct engine {
-    duckdb_database database;
-    duckdb_connection connection;
-    bool remote;     /* MotherDuck */
-    const char *sql; /* the caller's, as far as the statement goes */
-    size_t sql_length;
-    duckdb_prepared_statement names_statement;
-    duckdb_result result;
-    bool has_result;
-    duckdb_data_chunk chunk;
-    size_t column_count;
-    const char **names;
-    struct text_column *columns;
-};
-
-static void destroy_statements(duckdb_extracted_statements *s)
-{
-    duckdb_destroy_extracted(s);
-}
-#define _cleanup_config_ _cleanup_(duckdb_destroy_config)
-#define _cleanup_statements_ _cleanup_(destroy_statements)
-#define _cleanup_prepared_ _cleanup_(duckdb_destroy_prepare)
-#define _cleanup_pending_ _cleanup_(duckdb_destroy_pending)
-#define _cleanup_result_ _cleanup_(duckdb_destroy_result)
-
-/* The engine's words as an error. `text` may be NULL: the engine does not always have any. */
-static bool fail(struct error *e, enum error_code code, const char *text)
+bool engine_fail(struct error *e, enum error_code code, const char *text)
 {
     /* In mid-stream the cause comes behind this. */
     static const char wrapped[] =
@@ -91,9 +54,9 @@ static void correct_line(struct error *e)
     memcpy(at, number, (size_t)length);
 }
 
-static bool fail_wrapped(struct error *e, const char *text)
+bool engine_fail_wrapped(struct error *e, const char *text)
 {
-    fail(e, ERROR_QUERY, text);
+    engine_fail(e, ERROR_QUERY, text);
     correct_line(e);
     return false;
 }
@@ -140,15 +103,22 @@ static struct engine *open_with(const char *path, const struct option *options, 
         "allow_persistent_secrets", "false"                                                                  \
     }
 
-struct engine *engine_open(const char *path, uint64_t memory_limit, struct error *e)
+struct engine *engine_open(const char *path, uint64_t memory_limit, uint32_t threads, struct error *e)
 {
-    char memory[32], *why = NULL;
+    char memory[32], count[16], *why = NULL;
     snprintf(memory, sizeof memory, "%" PRIu64 "B", memory_limit);
-    const struct option options[] = {
-        {"access_mode", "READ_ONLY"}, {"threads", "1"}, {"memory_limit", memory}, COMMON_OPTIONS};
+    snprintf(count, sizeof count, "%" PRIu32, threads);
+    /* All of its threads are ours to start: it starts none. */
+    const struct option options[] = {{"access_mode", "READ_ONLY"},
+                                     {"threads", count},
+                                     {"external_threads", count},
+                                     {"memory_limit", memory},
+                                     COMMON_OPTIONS};
     struct engine *g = open_with(path, options, ARRAY_SIZE(options), &why, e);
+    if (g)
+        g->threads = threads;
     if (!g && why)
-        fail(e, ERROR_SOURCE, why);
+        engine_fail(e, ERROR_SOURCE, why);
     duckdb_free(why);
     return g;
 }
@@ -246,16 +216,9 @@ void engine_free(struct engine *g)
 {
     if (!g)
         return;
-    duckdb_destroy_data_chunk(&g->chunk);
-    if (g->has_result)
-        duckdb_destroy_result(&g->result);
-    duckdb_destroy_prepare(&g->names_statement);
+    engine_release_query(g);
     duckdb_disconnect(&g->connection);
     duckdb_close(&g->database);
-    for (size_t i = 0; g->names && i < g->column_count; i++)
-        duckdb_free((void *)g->names[i]);
-    free(g->names);
-    free(g->columns);
     free(g);
 }
 
@@ -263,7 +226,7 @@ static bool run(struct engine *g, const char *sql, struct error *e)
 {
     _cleanup_result_ duckdb_result result = {0};
     return duckdb_query(g->connection, sql, &result) == DuckDBSuccess ||
-           fail(e, ERROR_INTERNAL, duckdb_result_error(&result));
+           engine_fail(e, ERROR_INTERNAL, duckdb_result_error(&result));
 }
 
 /* One value of one row, as text; NULL: `e` says why. Free it. */
@@ -271,7 +234,7 @@ static char *ask(struct engine *g, const char *sql, struct error *e)
 {
     _cleanup_result_ duckdb_result result = {0};
     if (duckdb_query(g->connection, sql, &result) != DuckDBSuccess) {
-        fail(e, ERROR_INTERNAL, duckdb_result_error(&result));
+        engine_fail(e, ERROR_INTERNAL, duckdb_result_error(&result));
         return NULL;
     }
     duckdb_data_chunk chunk = duckdb_fetch_chunk(result);
@@ -315,19 +278,17 @@ static bool set_all(struct engine *g, const char *const *settings, size_t count,
     return !g->remote || check_remote_settings(g, e);
 }
 
-bool engine_configure(struct engine *g, uint32_t threads, uint64_t spill_limit, struct error *e)
+bool engine_configure(struct engine *g, uint64_t spill_limit, struct error *e)
 {
-    char spill[96], cores[64];
+    char spill[96];
     snprintf(spill, sizeof spill, "SET max_temp_directory_size='%" PRIu64 "B'", spill_limit);
-    snprintf(cores, sizeof cores, "SET threads=%" PRIu32, threads);
-    const char *const local[] = {"SET temp_directory='" JOB_DIRECTORY "'", spill, cores};
+    const char *const local[] = {"SET temp_directory='" JOB_DIRECTORY "'", spill};
     const char *const settings[] = {
         "SET enable_progress_bar=true",
         "SET enable_progress_bar_print=false",
         "SET TimeZone='UTC'",
         "SET preserve_insertion_order=true",
-        /* No row comes before so much is there, or all: small enough that a slow query's rows are seen
-         * (GOPIE_DS_STALL_TIMEOUT). The default, 1 MB, keeps one core busy only. */
+        /* Of what engine_stream.c makes it count. The default, 1 MB, keeps one core busy only. */
         "SET streaming_buffer_size='4MB'",
         "SET enable_external_access=false",
         "SET lock_configuration=true",
@@ -336,193 +297,6 @@ bool engine_configure(struct engine *g, uint32_t threads, uint64_t spill_limit, 
     if (g->remote) /* nobody needs it there any more; the client may refuse, and what leaves is scanned */
         run(g, "SET motherduck_token=''", &ignored);
     return (g->remote || set_all(g, local, ARRAY_SIZE(local), e)) && set_all(g, settings, ARRAY_SIZE(settings), e);
-}
-
-/* The functions that a query names, as the engine parsed it. What the parser cannot give as JSON (SHOW,
- * PIVOT) is not looked at: the box and the engine's lock are the defence, this is the courtesy of a reason.
- */
-static bool check_functions(struct engine *g, const char *sql, size_t length, struct error *e)
-{
-    _cleanup_prepared_ duckdb_prepared_statement statement = NULL;
-    _cleanup_result_ duckdb_result result = {0};
-    if (duckdb_prepare(g->connection, "SELECT json_serialize_sql(?::VARCHAR)::VARCHAR", &statement) !=
-        DuckDBSuccess)
-        return fail(e, ERROR_INTERNAL, duckdb_prepare_error(statement));
-    if (duckdb_bind_varchar_length(statement, 1, sql, length) != DuckDBSuccess ||
-        duckdb_execute_prepared(statement, &result) != DuckDBSuccess)
-        return fail(e, ERROR_INTERNAL, duckdb_result_error(&result));
-    duckdb_data_chunk chunk = duckdb_fetch_chunk(result);
-    if (!chunk || duckdb_data_chunk_get_size(chunk) != 1) {
-        duckdb_destroy_data_chunk(&chunk);
-        return error_set(e, ERROR_INTERNAL, "the engine cannot show the parsed query");
-    }
-    duckdb_string_t *json = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
-    const char *name = sql_text_refused_function(duckdb_string_t_data(json), duckdb_string_t_length(*json), g->remote);
-    duckdb_destroy_data_chunk(&chunk);
-    return !name || error_set(e, ERROR_SQL, "the function %s cannot be used in a download", name);
-}
-
-static bool refuse_statement(const char *what, struct error *e)
-{
-    return error_set(e, ERROR_SQL, "only statements that return rows can be downloaded: this is %s", what);
-}
-
-/* What a word at the start does not tell: WITH ... INSERT. */
-static const char *statement_name(duckdb_statement_type type)
-{
-    switch (type) {
-    case DUCKDB_STATEMENT_TYPE_INSERT:
-        return "an INSERT";
-    case DUCKDB_STATEMENT_TYPE_UPDATE:
-        return "an UPDATE";
-    case DUCKDB_STATEMENT_TYPE_DELETE:
-        return "a DELETE";
-    default:
-        return "another one";
-    }
-}
-
-/* One statement, that yields rows, without parameters. */
-static bool check_statement(struct engine *g, const char *sql, const struct sql_text *text, struct error *e)
-{
-    _cleanup_statements_ duckdb_extracted_statements statements = NULL;
-    _cleanup_prepared_ duckdb_prepared_statement statement = NULL;
-    idx_t count = duckdb_extract_statements(g->connection, sql, &statements);
-    if (count == 0) {
-        const char *why = duckdb_extract_statements_error(statements);
-        return why && *why ? fail(e, ERROR_QUERY, why)
-                           : error_set(e, ERROR_SQL, "there is no statement in the SQL");
-    }
-    if (text->statements > 1)
-        return error_set(e, ERROR_SQL, "only one statement can be downloaded: there are %zu",
-                         text->statements);
-    const char *other = sql_text_other_statement(sql + text->begin, text->keyword_length);
-    if (other)
-        return refuse_statement(other, e);
-    if (count >
-        1) /* what the engine makes of one text: it would first create a type of the values it finds */
-        return error_set(e, ERROR_SQL, "a PIVOT must list its values: PIVOT ... ON column IN (...)");
-    if (!check_functions(g, sql + text->begin, text->end - text->begin, e))
-        return false;
-    if (duckdb_prepare_extracted_statement(g->connection, statements, 0, &statement) != DuckDBSuccess)
-        return fail(e, ERROR_QUERY, duckdb_prepare_error(statement));
-    duckdb_statement_type type = duckdb_prepared_statement_type(statement);
-    if (type != DUCKDB_STATEMENT_TYPE_SELECT)
-        return refuse_statement(statement_name(type), e);
-    if (duckdb_nparams(statement) > 0)
-        return error_set(e, ERROR_SQL, "the statement has parameters (?, $1), for which there are no values");
-    return true;
-}
-
-/* COPY makes equal names different as a subquery does. */
-static bool take_names(struct engine *g, const char *sql, size_t length, struct error *e)
-{
-    _cleanup_buf_ struct buf query;
-    buf_init(&query, QUERY_MAX);
-    buf_append_text(&query, "SELECT * FROM (\n");
-    buf_append(&query, sql, length);
-    buf_append_text(&query, "\n)");
-    if (!buf_ok(&query))
-        return error_set(e, ERROR_MEMORY, "out of memory");
-    if (duckdb_prepare(g->connection, query.data, &g->names_statement) != DuckDBSuccess)
-        return fail_wrapped(e, duckdb_prepare_error(g->names_statement));
-    size_t count = duckdb_prepared_statement_column_count(g->names_statement);
-    g->names = calloc(count, sizeof *g->names);
-    g->columns = calloc(count, sizeof *g->columns);
-    if (!g->names || !g->columns)
-        return error_set(e, ERROR_MEMORY, "out of memory");
-    g->column_count = count;
-    for (size_t i = 0; i < count; i++)
-        if (!(g->names[i] = duckdb_prepared_statement_column_name(g->names_statement, i)))
-            return error_set(e, ERROR_MEMORY, "out of memory");
-    duckdb_destroy_prepare(&g->names_statement);
-    return true;
-}
-
-static bool execute(struct engine *g, const char *sql, size_t length, struct error *e)
-{
-    _cleanup_buf_ struct buf query;
-    _cleanup_prepared_ duckdb_prepared_statement statement = NULL;
-    _cleanup_pending_ duckdb_pending_result pending = NULL;
-    buf_init(&query, QUERY_MAX);
-    for (size_t i = 1; i <= g->column_count; i++)
-        buf_printf(&query, "%s#%zu::VARCHAR", i == 1 ? "SELECT " : ", ", i);
-    buf_append_text(&query, " FROM (\n");
-    buf_append(&query, sql, length);
-    buf_append_text(&query, "\n)");
-    if (!buf_ok(&query))
-        return error_set(e, ERROR_MEMORY, "out of memory");
-    if (duckdb_prepare(g->connection, query.data, &statement) != DuckDBSuccess)
-        return fail_wrapped(e, duckdb_prepare_error(statement));
-    if (duckdb_pending_prepared_streaming(statement, &pending) != DuckDBSuccess)
-        return fail_wrapped(e, duckdb_pending_error(pending));
-    g->has_result = true;
-    return duckdb_execute_pending(pending, &g->result) == DuckDBSuccess ||
-           fail_wrapped(e, duckdb_result_error(&g->result));
-}
-
-bool engine_start(struct engine *g, const char *sql, struct error *e)
-{
-    struct sql_text text = sql_text_scan(sql, strlen(sql));
-    if (text.statements == 0)
-        return error_set(e, ERROR_SQL, "there is no statement in the SQL");
-    g->sql = sql + text.begin;
-    g->sql_length = text.end - text.begin;
-    return check_statement(g, sql, &text, e) && take_names(g, g->sql, g->sql_length, e) &&
-           execute(g, g->sql, g->sql_length, e);
-}
-
-const char *const *engine_names(const struct engine *g, size_t *ret_count)
-{
-    *ret_count = g->column_count;
-    return g->names;
-}
-
-bool engine_next(struct engine *g, struct text_chunk *ret_chunk, struct error *e)
-{
-    duckdb_destroy_data_chunk(&g->chunk);
-    do {
-        duckdb_destroy_data_chunk(&g->chunk);
-        g->chunk = duckdb_fetch_chunk(g->result);
-    } while (g->chunk && duckdb_data_chunk_get_size(g->chunk) == 0);
-    *ret_chunk = (struct text_chunk){.column_count = g->column_count, .columns = g->columns};
-    if (!g->chunk) {
-        /* An error in mid-stream looks like the end; only this tells. */
-        const char *why = duckdb_result_error(&g->result);
-        return (!why || !*why) || fail_wrapped(e, why);
-    }
-    for (size_t i = 0; i < g->column_count; i++) {
-        duckdb_vector vector = duckdb_data_chunk_get_vector(g->chunk, i);
-        g->columns[i].values = duckdb_vector_get_data(vector);
-        g->columns[i].validity = duckdb_vector_get_validity(vector);
-    }
-    ret_chunk->rows = duckdb_data_chunk_get_size(g->chunk);
-    return true;
-}
-
-/* True where the query now ends without an error. */
-static bool run_again(struct engine *g, struct error *e)
-{
-    struct text_chunk chunk;
-    if (g->has_result)
-        duckdb_destroy_result(&g->result);
-    g->has_result = false;
-    if (!execute(g, g->sql, g->sql_length, e))
-        return false;
-    do
-        if (!engine_next(g, &chunk, e))
-            return false;
-    while (chunk.rows > 0);
-    return true;
-}
-
-void engine_find_cause(struct engine *g, struct error *e)
-{
-    bool ended = false;
-    for (int i = 0; i < CAUSE_TRIES && !ended && e->code == ERROR_CANCELLED; i++)
-        ended = run_again(g, e);
-    if (e->code == ERROR_CANCELLED)
-        error_set(e, ERROR_QUERY, "the query failed, and the engine gave no reason");
 }
 
 double engine_percent(const struct engine *g)

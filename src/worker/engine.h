@@ -10,13 +10,13 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "worker/text_chunk.h"
+#include "worker/chunk.h"
 
 struct engine;
 
-/* Opens a DuckDB file read-only. The process has one thread afterwards, as it had before. NULL: `e` says why.
- */
-struct engine *engine_open(const char *path, uint64_t memory_limit, struct error *e);
+/* Opens a DuckDB file read-only, for a query on up to `threads` threads, the caller's among them. The process has one
+ * thread afterwards, as it had before. NULL: `e` says why. */
+struct engine *engine_open(const char *path, uint64_t memory_limit, uint32_t threads, struct error *e);
 
 struct engine_motherduck {
     const char *database, *token;
@@ -33,23 +33,37 @@ struct engine_motherduck {
 struct engine *engine_open_motherduck(const struct engine_motherduck *m, struct error *e);
 void engine_free(struct engine *g);
 
-/* Settings (more threads among them), then the engine's own lock. Temporary files go to the current
+/* Settings, then the engine's own lock. Temporary files go to the current
  * directory. Where SaaS mode has locked the settings already, those that matter to the result are looked at. */
-MUST_CHECK bool engine_configure(struct engine *g, uint32_t threads, uint64_t spill_limit, struct error *e);
+MUST_CHECK bool engine_configure(struct engine *g, uint64_t spill_limit, struct error *e);
 
 /* "v1.5.5", "linux_amd64": what an extension must be made for. */
 const char *engine_version(void);
 const char *engine_platform(void);
 
-/* Checks that `sql` is one statement that yields rows, and starts it. Every column is cast to text by
- * position, as COPY to CSV does. */
-MUST_CHECK bool engine_start(struct engine *g, const char *sql, struct error *e);
+/* What becomes of the rows. `encode` is called with every chunk once, on any of the engine's threads, several at once
+ * and out of order; the number that it returns comes back from engine_next() in the order of the rows. 0: it failed,
+ * for want of memory. */
+struct engine_sink {
+    int64_t (*encode)(void *context, const struct chunk *chunk);
+    void *context;
+};
+
+/* Checks that `sql` is one statement that yields rows, and starts it. `sql` must outlive the engine. */
+MUST_CHECK bool engine_start(struct engine *g, const char *sql, const struct engine_sink *sink, struct error *e);
 
 /* The columns as COPY would name them, after engine_start(). Owned by the engine. */
 const char *const *engine_names(const struct engine *g, size_t *ret_count);
 
-/* The next rows; `chunk->rows` is 0 at the end. They are valid until the next call. */
-MUST_CHECK bool engine_next(struct engine *g, struct text_chunk *ret_chunk, struct error *e);
+/* The sink's next number; 0: the end. Works on the query itself while there is none. */
+MUST_CHECK bool engine_next(struct engine *g, int64_t *ret_block, struct error *e);
+
+/* Rows that the query has yielded as far as engine_next() went. */
+uint64_t engine_rows(const struct engine *g);
+
+/* The engine's other threads; until then the query has the job thread only. Once, any thread, after
+ * engine_configure(). With MotherDuck they are there from the start. */
+void engine_start_helpers(struct engine *g);
 
 /* After ERROR_CANCELLED without an engine_interrupt(): replaces the error by its cause. With several threads
  * the engine (1.5.5) sometimes tells the interrupt by which it stops the others instead of the error for

@@ -1,6 +1,7 @@
 #include "worker/job.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -13,6 +14,7 @@
 #include "link/message.h"
 #include "link/parts.h"
 #include "link/worker_spec.h"
+#include "worker/block.h"
 #include "worker/encoder.h"
 #include "worker/engine.h"
 #include "worker/extension.h"
@@ -24,12 +26,16 @@
 #define PROGRESS_INTERVAL_MS 200
 #define LOCK_INTERVAL_MS 100
 
+/* A query that takes longer gets the engine's other threads: starting them costs a small job more than it gains. */
+#define HELPERS_AFTER_MS 5
+
 struct job {
     struct worker_spec worker;
     struct job_spec spec;
     struct secret_patterns *secrets; /* of the source's token; NULL: it has none */
     struct parts *parts;
-    struct output output;
+    struct output *output;
+    struct block_pool *blocks;
     struct source source;
     struct engine *engine;
     const struct encoder *encoder;
@@ -38,8 +44,12 @@ struct job {
     bool has_control;
 
     /* Written by one thread, read by the other. */
-    atomic_uint_fast64_t rows, bytes;
+    atomic_uint_fast64_t rows;      /* encoded */
+    atomic_uint_fast64_t bytes;     /* of the file */
+    atomic_uint_fast64_t encode_ns; /* of processor time */
     atomic_bool cancelled;
+
+    uint64_t output_ns; /* processor time, hashing and copying */
 };
 
 /* The server is gone, or cannot be understood: there is nobody to report to. Also from the control thread. */
@@ -78,7 +88,7 @@ static void grow(struct job *j, const struct link_message *m, int fd)
 {
     struct error e;
     struct parts *grown = fd < 0 ? NULL : parts_map(fd, m->buffer, m->length, &e);
-    if (!grown || !output_grow(&j->output, grown))
+    if (!grown || !output_grow(j->output, grown))
         abandon();
     parts_close_fd(grown);
 }
@@ -92,10 +102,11 @@ static void take_order(struct job *j)
         abandon();
     if (m.type == LINK_CANCEL) {
         atomic_store(&j->cancelled, true);
-        output_cancel(&j->output);
+        output_cancel(j->output);
+        block_pool_open(j->blocks);
     } else if (m.type == LINK_BUFFERS) {
         grow(j, &m, fds[0]);
-    } else if (m.type != LINK_FREE || !output_free_buffer(&j->output, m.buffer)) {
+    } else if (m.type != LINK_FREE || !output_free_buffer(j->output, m.buffer)) {
         abandon();
     }
 }
@@ -119,7 +130,8 @@ static void *control(void *context)
 {
     struct job *j = context;
     struct link_message last = {.percent = -1};
-    int64_t next = clock_monotonic_ms() + PROGRESS_INTERVAL_MS;
+    int64_t start = clock_monotonic_ms(), next = start + HELPERS_AFTER_MS;
+    bool has_helpers = false;
     for (;;) {
         struct pollfd fds[] = {{.fd = LINK_WORKER_FD, .events = POLLIN},
                                {.fd = j->stop_fd, .events = POLLIN}};
@@ -132,10 +144,14 @@ static void *control(void *context)
             take_order(j);
         if (atomic_load(&j->cancelled))
             engine_interrupt(j->engine);
-        if (clock_monotonic_ms() >= next) {
+        if (clock_monotonic_ms() < next)
+            continue;
+        if (has_helpers)
             tell_progress(j, &last);
-            next = clock_monotonic_ms() + PROGRESS_INTERVAL_MS;
-        }
+        else
+            engine_start_helpers(j->engine);
+        has_helpers = true;
+        next = clock_monotonic_ms() + PROGRESS_INTERVAL_MS;
     }
 }
 
@@ -219,9 +235,15 @@ static bool receive_start(struct job *j, struct error *e)
     if (!j->parts)
         return false;
     parts_close_fd(j->parts); /* the mapping is enough */
-    if (!find_encoder(j, e) || !output_init(&j->output, j->parts, j->spec.hash_parts, send_part, j, e))
+    j->blocks = block_pool_new();
+    if (!j->blocks)
+        return error_set(e, ERROR_MEMORY, "out of memory");
+    if (!find_encoder(j, e))
         return false;
-    output_watch(&j->output, j->secrets);
+    j->output = output_new(j->parts, j->spec.hash_parts, send_part, j, e);
+    if (!j->output)
+        return false;
+    output_watch(j->output, j->secrets);
     return true;
 }
 
@@ -275,7 +297,7 @@ static struct engine *open_engine(struct job *j, struct error *e)
 {
     struct worker_spec *w = &j->worker;
     if (w->source != SOURCE_MOTHERDUCK)
-        return engine_open(j->source.name, w->memory_limit, e);
+        return engine_open(j->source.name, w->memory_limit, w->threads, e);
     if (!extension_check(w->extension_dir, engine_version(), engine_platform(), e))
         return NULL;
     const struct engine_motherduck options = {.database = w->database,
@@ -299,7 +321,7 @@ static bool open_boxed(struct job *j, struct error *e)
         return false;
     if (j->worker.source == SOURCE_DUCKDB)
         source_unlink(&j->source);
-    return engine_configure(j->engine, j->worker.threads, j->worker.spill_limit, e);
+    return engine_configure(j->engine, j->worker.spill_limit, e);
 }
 
 static bool open_source(struct job *j, struct error *e)
@@ -311,27 +333,89 @@ static bool open_source(struct job *j, struct error *e)
     return false;
 }
 
+/* Any of the engine's threads. The number is the list of blocks itself. */
+static int64_t encode_chunk(void *context, const struct chunk *chunk)
+{
+    struct job *j = context;
+    struct block_writer w;
+    if (!block_writer_begin(&w, j->blocks))
+        return 0;
+    int64_t start = clock_thread_cpu_ns();
+    bool ok = j->encoder->chunk(&w, chunk);
+    atomic_fetch_add(&j->encode_ns, (uint64_t)(clock_thread_cpu_ns() - start));
+    if (!ok) {
+        block_writer_discard(&w);
+        return 0;
+    }
+    atomic_fetch_add(&j->rows, chunk->rows);
+    return (int64_t)(intptr_t)block_writer_end(&w, chunk->rows);
+}
+
+static bool write_out(struct job *j, struct block *list, struct error *e)
+{
+    int64_t start = clock_thread_cpu_ns();
+    bool ok = true;
+    for (const struct block *b = list; b && ok; b = b->next)
+        ok = output_write(j->output, b->data, b->length, e);
+    block_pool_give_back(j->blocks, list);
+    j->output_ns += (uint64_t)(clock_thread_cpu_ns() - start);
+    atomic_store(&j->bytes, output_bytes(j->output));
+    return ok;
+}
+
+/* What stands before the first row, and behind the last. */
+static bool write_beginning(struct job *j, struct error *e)
+{
+    struct block_writer w;
+    size_t count;
+    const char *const *names = engine_names(j->engine, &count);
+    if (!block_writer_begin(&w, j->blocks) || !j->encoder->begin(&w, names, count))
+        return error_set(e, ERROR_MEMORY, "out of memory");
+    return write_out(j, block_writer_end(&w, 0), e);
+}
+
+static bool write_end(struct job *j, struct error *e)
+{
+    struct block_writer w;
+    if (!block_writer_begin(&w, j->blocks) || !j->encoder->end(&w))
+        return error_set(e, ERROR_MEMORY, "out of memory");
+    return write_out(j, block_writer_end(&w, 0), e);
+}
+
+static bool next_list(struct job *j, struct block **ret_list, struct error *e)
+{
+    int64_t number;
+    block_pool_wait_begins(j->blocks);
+    bool ok = engine_next(j->engine, &number, e);
+    block_pool_wait_ends(j->blocks);
+    *ret_list = ok ? (struct block *)(intptr_t)number : NULL;
+    return ok;
+}
+
 static bool encode(struct job *j, uint8_t ret_digest[SHA256_BYTES], struct error *e)
 {
-    struct text_chunk chunk;
-    size_t name_count;
-    if (!engine_start(j->engine, j->spec.sql, e) || !engine_next(j->engine, &chunk, e))
+    const struct engine_sink sink = {.encode = encode_chunk, .context = j};
+    uint64_t rows = 0;
+    struct block *list;
+    if (!engine_start(j->engine, j->spec.sql, &sink, e) || !next_list(j, &list, e))
         return false;
     send_message(&(struct link_message){.type = LINK_STREAMING});
-    const char *const *names = engine_names(j->engine, &name_count);
-    if (!j->encoder->begin(&j->output, names, name_count, e))
+    if (!write_beginning(j, e))
         return false;
-    while (chunk.rows > 0) {
-        if (!j->encoder->chunk(&j->output, &chunk, e))
+    while (list) {
+        rows += list->rows;
+        if (!write_out(j, list, e))
             return false;
-        atomic_fetch_add(&j->rows, chunk.rows);
-        atomic_store(&j->bytes, output_bytes(&j->output));
         if (atomic_load(&j->cancelled))
             return fail_cancelled(e);
-        if (!engine_next(j->engine, &chunk, e))
+        if (!next_list(j, &list, e))
             return false;
     }
-    return j->encoder->end(&j->output, e) && output_finish(&j->output, ret_digest, e);
+    if (rows != engine_rows(j->engine))
+        return error_set(e, ERROR_INTERNAL, "the engine yielded %" PRIu64 " rows, and %" PRIu64 " were written",
+                         engine_rows(j->engine), rows);
+    atomic_store(&j->rows, rows);
+    return write_end(j, e) && output_finish(j->output, ret_digest, e);
 }
 
 /* A cancelled job fails with just that, whatever broke first. */
@@ -350,6 +434,15 @@ static bool run(struct job *j, uint8_t ret_digest[SHA256_BYTES], struct error *e
     return atomic_load(&j->cancelled) ? fail_cancelled(e) : ok;
 }
 
+static void report_cpu(const struct job *j, uint64_t *cpu_us)
+{
+    uint64_t encode = atomic_load(&j->encode_ns), hash = output_hash_ns(j->output), output = j->output_ns;
+    cpu_us[LINK_QUERY] = ((uint64_t)clock_process_cpu_ns() - encode - output) / 1000;
+    cpu_us[LINK_ENCODE] = encode / 1000;
+    cpu_us[LINK_HASH] = hash / 1000;
+    cpu_us[LINK_COPY] = (output - hash) / 1000;
+}
+
 static struct job job = {.source.fd = -1, .stop_fd = -1};
 
 bool job_check_source(struct error *e)
@@ -363,7 +456,8 @@ void job_serve(void)
     struct link_message m = {.type = LINK_DONE};
     if (run(&job, m.digest, &e)) {
         m.rows = atomic_load(&job.rows);
-        m.bytes = output_bytes(&job.output);
+        m.bytes = output_bytes(job.output);
+        report_cpu(&job, m.cpu_us);
     } else {
         m.type = LINK_FAILED;
         m.code = e.code;

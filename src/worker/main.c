@@ -53,7 +53,7 @@ static int check_source(const char *path)
     struct error e = {0};
     if (strcmp(path, "-") == 0)
         check_described_source();
-    struct engine *engine = engine_open(path, CHECK_MEMORY, &e);
+    struct engine *engine = engine_open(path, CHECK_MEMORY, 1, &e);
     puts(engine ? "ok" : e.message);
     engine_free(engine);
     return engine ? 0 : 1;

@@ -4,18 +4,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+
 #define NO_BUFFER UINT32_MAX
 
-struct output_state {
+struct output {
     struct part_buffers buffers; /* `grown` is set under the lock, before the first of them is free */
     output_send_fn send;
     void *context;
-    struct sha256 *hash;
-    bool hash_parts;
+    struct sha256 *hash;      /* of the file */
+    struct sha256 *part_hash; /* of the current part; NULL: not wanted */
     struct secret_scan scan;
-    uint32_t current;   /* the buffer being filled, or NO_BUFFER */
-    uint8_t *data;      /* its bytes */
+    uint32_t current; /* the buffer being filled, or NO_BUFFER */
+    uint8_t *data;    /* its bytes: */
+    size_t filled, size;
     uint64_t announced; /* bytes of all parts sent */
+    uint64_t hash_ns;   /* processor time */
 
     struct {
         pthread_mutex_t lock;
@@ -27,114 +31,110 @@ struct output_state {
     } synced;
 };
 
-bool output_init(struct output *o, struct parts *parts, bool hash_parts, output_send_fn send,
-                 void *context, struct error *e)
+struct output *output_new(struct parts *parts, bool hash_parts, output_send_fn send, void *context, struct error *e)
 {
-    struct output_state *s = calloc(1, sizeof *s);
-    struct sha256 *hash = sha256_new();
-    if (!s || !hash) {
-        free(s);
-        sha256_free(hash);
-        return error_set(e, ERROR_MEMORY, "out of memory");
+    struct output *o = calloc(1, sizeof *o);
+    if (o) {
+        o->hash = sha256_new();
+        o->part_hash = hash_parts ? sha256_new() : NULL;
     }
-    s->buffers.first = parts;
-    s->send = send;
-    s->context = context;
-    s->hash = hash;
-    s->hash_parts = hash_parts;
-    s->current = NO_BUFFER;
-    pthread_mutex_init(&s->synced.lock, NULL);
-    pthread_cond_init(&s->synced.changed, NULL);
-    s->synced.free = s->synced.usable = UINT64_MAX >> (64 - parts->count);
-    *o = (struct output){.state = s};
-    return true;
+    if (!o || !o->hash || (hash_parts && !o->part_hash)) {
+        error_set(e, ERROR_MEMORY, "out of memory");
+        output_free(o);
+        return NULL;
+    }
+    o->buffers.first = parts;
+    o->send = send;
+    o->context = context;
+    o->current = NO_BUFFER;
+    pthread_mutex_init(&o->synced.lock, NULL);
+    pthread_cond_init(&o->synced.changed, NULL);
+    o->synced.free = o->synced.usable = UINT64_MAX >> (64 - parts->count);
+    return o;
 }
 
-void output_release(struct output *o)
+void output_free(struct output *o)
 {
-    struct output_state *s = o->state;
-    if (!s)
+    if (!o)
         return;
-    pthread_cond_destroy(&s->synced.changed);
-    pthread_mutex_destroy(&s->synced.lock);
-    sha256_free(s->hash);
-    free(s);
-    *o = (struct output){0};
+    pthread_cond_destroy(&o->synced.changed);
+    pthread_mutex_destroy(&o->synced.lock);
+    sha256_free(o->hash);
+    sha256_free(o->part_hash);
+    free(o);
 }
 
 void output_watch(struct output *o, const struct secret_patterns *secrets)
 {
-    secret_scan_init(&o->state->scan, secrets);
-}
-
-static size_t filled(const struct output *o)
-{
-    return o->state->current == NO_BUFFER ? 0 : (size_t)(o->at - o->state->data);
+    secret_scan_init(&o->scan, secrets);
 }
 
 /* Announces the current buffer; it is the server's from then on. */
 static bool hand_over(struct output *o, struct error *e)
 {
-    struct output_state *s = o->state;
-    size_t length = filled(o);
-    uint32_t index = s->current;
-    const uint8_t *data = s->data;
+    size_t length = o->filled;
+    uint32_t index = o->current;
     uint8_t digest[SHA256_BYTES];
-    if (secret_scan_feed(&s->scan, data, length))
+    if (secret_scan_feed(&o->scan, o->data, length))
         return error_set(e, ERROR_SECRET, "the result contains the access token of the data source");
-    sha256_update(s->hash, data, length);
-    if (s->hash_parts && !sha256_of(data, length, digest))
-        return error_set(e, ERROR_MEMORY, "out of memory");
+    if (o->part_hash) {
+        sha256_final(o->part_hash, digest);
+        sha256_restart(o->part_hash);
+    }
 
     /* Marked first: the answer may be there before send() returns. */
-    pthread_mutex_lock(&s->synced.lock);
-    s->synced.away |= 1ull << index;
-    pthread_mutex_unlock(&s->synced.lock);
-    s->current = NO_BUFFER;
-    s->announced += length;
-    o->at = o->end = NULL;
-    return s->send(s->context, index, length, s->hash_parts ? digest : NULL, e);
+    pthread_mutex_lock(&o->synced.lock);
+    o->synced.away |= 1ull << index;
+    pthread_mutex_unlock(&o->synced.lock);
+    o->current = NO_BUFFER;
+    o->announced += length;
+    o->filled = o->size = 0;
+    return o->send(o->context, index, length, o->part_hash ? digest : NULL, e);
 }
 
 /* Takes a free buffer, and waits for one. */
 static bool take_buffer(struct output *o, struct error *e)
 {
-    struct output_state *s = o->state;
-    pthread_mutex_lock(&s->synced.lock);
-    while (!s->synced.free && !s->synced.cancelled)
-        pthread_cond_wait(&s->synced.changed, &s->synced.lock);
-    bool cancelled = s->synced.cancelled;
+    pthread_mutex_lock(&o->synced.lock);
+    while (!o->synced.free && !o->synced.cancelled)
+        pthread_cond_wait(&o->synced.changed, &o->synced.lock);
+    bool cancelled = o->synced.cancelled;
     const struct parts *parts = NULL;
     uint32_t place = 0;
     if (!cancelled) {
-        s->current = (uint32_t)__builtin_ctzll(s->synced.free);
-        s->synced.free &= ~(1ull << s->current);
-        parts = part_buffers_find(&s->buffers, s->current, &place);
+        o->current = (uint32_t)__builtin_ctzll(o->synced.free);
+        o->synced.free &= ~(1ull << o->current);
+        parts = part_buffers_find(&o->buffers, o->current, &place);
     }
-    pthread_mutex_unlock(&s->synced.lock);
+    pthread_mutex_unlock(&o->synced.lock);
     if (cancelled)
         return error_set(e, ERROR_CANCELLED, "the download was cancelled");
-    s->data = parts_buffer(parts, place);
-    o->at = s->data;
-    o->end = o->at + parts->size;
+    o->data = parts_buffer(parts, place);
+    o->filled = 0;
+    o->size = parts->size;
     return true;
 }
 
-bool output_write_slowly(struct output *o, const void *data, size_t length, struct error *e)
+static void hash(struct output *o, const uint8_t *data, size_t length)
 {
-    const char *from = data;
+    int64_t start = clock_thread_cpu_ns();
+    sha256_update(o->hash, data, length);
+    if (o->part_hash)
+        sha256_update(o->part_hash, data, length);
+    o->hash_ns += (uint64_t)(clock_thread_cpu_ns() - start);
+}
+
+bool output_write(struct output *o, const void *data, size_t length, struct error *e)
+{
+    const uint8_t *from = data;
     while (length > 0) {
-        if (o->at == o->end) {
-            if (o->state->current != NO_BUFFER && !hand_over(o, e))
-                return false;
-            if (!take_buffer(o, e))
-                return false;
-        }
-        size_t n = (size_t)(o->end - o->at);
-        if (n > length)
-            n = length;
-        memcpy(o->at, from, n);
-        o->at += n;
+        if (o->filled == o->size && ((o->current != NO_BUFFER && !hand_over(o, e)) || !take_buffer(o, e)))
+            return false;
+        size_t n = o->size - o->filled;
+        n = n < length ? n : length;
+        memcpy(o->data + o->filled, from, n);
+        hash(o, from, n);
+        o->filled += n;
         from += n;
         length -= n;
     }
@@ -143,54 +143,56 @@ bool output_write_slowly(struct output *o, const void *data, size_t length, stru
 
 bool output_finish(struct output *o, uint8_t ret_digest[SHA256_BYTES], struct error *e)
 {
-    if (filled(o) > 0 && !hand_over(o, e))
+    if (o->filled > 0 && !hand_over(o, e))
         return false;
-    sha256_final(o->state->hash, ret_digest);
+    sha256_final(o->hash, ret_digest);
     return true;
+}
+
+uint64_t output_hash_ns(const struct output *o)
+{
+    return o->hash_ns;
 }
 
 uint64_t output_bytes(const struct output *o)
 {
-    return o->state->announced + filled(o);
+    return o->announced + o->filled;
 }
 
 bool output_free_buffer(struct output *o, uint32_t index)
 {
-    struct output_state *s = o->state;
     if (index >= PARTS_MAX_BUFFERS)
         return false;
     uint64_t bit = 1ull << index;
-    pthread_mutex_lock(&s->synced.lock);
-    bool was_away = s->synced.away & bit;
+    pthread_mutex_lock(&o->synced.lock);
+    bool was_away = o->synced.away & bit;
     if (was_away) {
-        s->synced.away &= ~bit;
-        s->synced.free |= bit & s->synced.usable;
-        pthread_cond_signal(&s->synced.changed);
+        o->synced.away &= ~bit;
+        o->synced.free |= bit & o->synced.usable;
+        pthread_cond_signal(&o->synced.changed);
     }
-    pthread_mutex_unlock(&s->synced.lock);
+    pthread_mutex_unlock(&o->synced.lock);
     return was_away;
 }
 
 bool output_grow(struct output *o, struct parts *grown)
 {
-    struct output_state *s = o->state;
-    uint32_t first = s->buffers.first->count;
-    if (s->buffers.grown || first + grown->count > PARTS_MAX_BUFFERS)
+    uint32_t first = o->buffers.first->count;
+    if (o->buffers.grown || first + grown->count > PARTS_MAX_BUFFERS)
         return false;
-    pthread_mutex_lock(&s->synced.lock);
-    s->buffers.grown = grown;
-    s->synced.usable = (UINT64_MAX >> (64 - grown->count)) << first;
-    s->synced.free = s->synced.usable;
-    pthread_cond_signal(&s->synced.changed);
-    pthread_mutex_unlock(&s->synced.lock);
+    pthread_mutex_lock(&o->synced.lock);
+    o->buffers.grown = grown;
+    o->synced.usable = (UINT64_MAX >> (64 - grown->count)) << first;
+    o->synced.free = o->synced.usable;
+    pthread_cond_signal(&o->synced.changed);
+    pthread_mutex_unlock(&o->synced.lock);
     return true;
 }
 
 void output_cancel(struct output *o)
 {
-    struct output_state *s = o->state;
-    pthread_mutex_lock(&s->synced.lock);
-    s->synced.cancelled = true;
-    pthread_cond_signal(&s->synced.changed);
-    pthread_mutex_unlock(&s->synced.lock);
+    pthread_mutex_lock(&o->synced.lock);
+    o->synced.cancelled = true;
+    pthread_cond_signal(&o->synced.changed);
+    pthread_mutex_unlock(&o->synced.lock);
 }

@@ -1,12 +1,11 @@
 /* The way of a file's bytes into the part buffers, with back pressure.
  *
- * The job thread fills one buffer after the other; a full one is hashed, announced by the `send` function,
- * and belongs to the server until output_free_buffer() gives it back. With no buffer free the job thread
- * waits: that is what slows the engine to the pace of the upload. Every part but the last is full, so a value
- * may lie across several.
+ * The job thread fills one buffer after the other; a full one is announced by the `send` function, and belongs to
+ * the server until output_free_buffer() gives it back. With no buffer free the job thread waits: that is what
+ * slows the engine to the pace of the upload. Every part but the last is full.
  *
- * The job thread calls everything but output_free_buffer() and output_cancel(), which are the control
- * thread's. */
+ * The job thread calls everything but output_free_buffer(), output_grow() and output_cancel(), which are the
+ * control thread's. */
 #ifndef WORKER_OUTPUT_H
 #define WORKER_OUTPUT_H
 
@@ -23,62 +22,29 @@
  * asked for. Called on the job thread, in the order of the file. */
 typedef bool (*output_send_fn)(void *context, uint32_t index, size_t length, const uint8_t *sha256, struct error *e);
 
-struct output_state; /* what is not needed for every value */
+struct output;
 
-struct output {
-    uint8_t *at;  /* the next free byte of the current buffer; NULL until the first byte */
-    uint8_t *end; /* behind its last byte */
-    struct output_state *state;
-};
-
-/* All buffers of `parts`, which must outlive the output, are free at first. false: out of memory. */
-MUST_CHECK bool output_init(struct output *o, struct parts *parts, bool hash_parts, output_send_fn send,
-                            void *context, struct error *e);
-void output_release(struct output *o);
+/* All buffers of `parts`, which must outlive the output, are free at first. NULL: out of memory. */
+struct output *output_new(struct parts *parts, bool hash_parts, output_send_fn send, void *context, struct error *e);
+void output_free(struct output *o);
 
 /* From now on a part in which the secret ends is not announced: the write that hands it over, or the end, fails
  * with ERROR_SECRET. What came before may be with the server already, a beginning of the secret among it; but a
  * file is visible only as a whole, and this one never becomes whole. `secrets` must outlive the output. */
 void output_watch(struct output *o, const struct secret_patterns *secrets);
 
-/* Appends bytes. Fails with ERROR_CANCELLED after output_cancel(), or with the error of `send`. */
-MUST_CHECK bool output_write_slowly(struct output *o, const void *data, size_t length, struct error *e);
-
-/* Room for `length` bytes in one piece, or NULL if the current buffer has less (then use output_write()). */
-static inline uint8_t *output_reserve(struct output *o, size_t length)
-{
-    return (size_t)(o->end - o->at) >= length ? o->at : NULL;
-}
-
-/* The first `length` bytes of what was reserved are the file's. */
-static inline void output_commit(struct output *o, size_t length)
-{
-    o->at += length;
-}
-
-MUST_CHECK static inline bool output_write(struct output *o, const void *data, size_t length, struct error *e)
-{
-    if ((size_t)(o->end - o->at) < length)
-        return output_write_slowly(o, data, length, e);
-    if (length > 0)
-        __builtin_memcpy(o->at, data, length);
-    o->at += length;
-    return true;
-}
-
-MUST_CHECK static inline bool output_write_byte(struct output *o, char byte, struct error *e)
-{
-    if (o->at == o->end)
-        return output_write_slowly(o, &byte, 1, e);
-    *o->at++ = (uint8_t)byte;
-    return true;
-}
+/* Appends bytes, and hashes them as they pass: they are still in the processor's cache. Fails with ERROR_CANCELLED
+ * after output_cancel(), or with the error of `send`. */
+MUST_CHECK bool output_write(struct output *o, const void *data, size_t length, struct error *e);
 
 /* Announces the last, partly filled buffer. Nothing may be written after it. */
 MUST_CHECK bool output_finish(struct output *o, uint8_t ret_digest[SHA256_BYTES], struct error *e);
 
 /* Bytes written so far. */
 uint64_t output_bytes(const struct output *o);
+
+/* Processor time that hashing took, in nanoseconds. */
+uint64_t output_hash_ns(const struct output *o);
 
 /* Control thread: the server is done with buffer `index`. false: it did not have it. */
 MUST_CHECK bool output_free_buffer(struct output *o, uint32_t index);

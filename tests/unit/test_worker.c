@@ -1,4 +1,4 @@
-/* The worker's pure parts: SQL text, and CSV. */
+/* What the worker sees in SQL text. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,8 +6,6 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "worker/csv.h"
-#include "worker/encoder.h"
 #include "worker/sql_text.h"
 
 static void expect_first(const char *sql, const char *first, size_t statements)
@@ -99,82 +97,6 @@ static void functions_that_show_a_token_are_found_where_there_is_one(void **stat
     assert_string_equal(sql_text_refused_function(json, strlen(json), true), "current_setting");
 }
 
-static void values_are_quoted_as_by_the_engine(void **state)
-{
-    (void)state;
-    const char *const quoted[] = {"", "a,b", "\"", "line\nfeed", "carriage\r", "a long value with # in it"};
-    const char *const bare[] = {"a",   " ", "\t", "a;b", "back\\slash", "'", "a long value without anything",
-                                "NULL"};
-    for (size_t i = 0; i < sizeof quoted / sizeof *quoted; i++)
-        assert_true(csv_needs_quotes(quoted[i], strlen(quoted[i])));
-    for (size_t i = 0; i < sizeof bare / sizeof *bare; i++)
-        assert_false(csv_needs_quotes(bare[i], strlen(bare[i])));
-}
-
-/* The quick look at eight bytes at a time, against the rule: every byte at every place of every short length.
- */
-static void every_byte_at_every_place_is_seen(void **state)
-{
-    (void)state;
-    for (size_t length = 1; length <= 20; length++)
-        for (size_t place = 0; place < length; place++)
-            for (int byte = 0; byte < 256; byte++) {
-                char text[20];
-                memset(text, 'x', sizeof text);
-                text[place] = (char)byte;
-                assert_int_equal(csv_needs_quotes(text, length), byte && strchr("\n\r,\"#", byte));
-            }
-}
-
-static struct text_value value(const char *text)
-{
-    struct text_value v = {.length = (uint32_t)strlen(text)};
-    if (v.length <= TEXT_INLINE_MAX)
-        memcpy(v.inlined, text, v.length);
-    else
-        v.outside.pointer = text;
-    return v;
-}
-
-static bool keep_part(void *context, uint32_t index, size_t length, const uint8_t *sha256, struct error *e)
-{
-    (void)sha256;
-    (void)index;
-    (void)e;
-    *(size_t *)context = length;
-    return true;
-}
-
-static void rows_become_lines(void **state)
-{
-    (void)state;
-    struct error e = {0};
-    size_t length = 0;
-    uint8_t digest[SHA256_BYTES];
-    struct output o;
-    struct parts *parts = parts_new(2, 4096, &e);
-    assert_true(output_init(&o, parts, false, keep_part, &length, &e));
-    const char *const names[] = {"plain", "say \"hi\""};
-    const struct text_value left[] = {value("twelve bytes"), value("thirteen byte"), value(""),
-                                      value("a\"b")};
-    const struct text_value right[] = {value("1"), value("with \"quotes\", long"), value("x"), value("#")};
-    const uint64_t not_third = ~4ull;
-    const struct text_column columns[] = {{.values = left}, {.values = right, .validity = &not_third}};
-    const struct text_chunk chunk = {.rows = 4, .column_count = 2, .columns = columns};
-    static const char expected[] = "plain,\"say \"\"hi\"\"\"\n"
-                                   "twelve bytes,1\n"
-                                   "thirteen byte,\"with \"\"quotes\"\", long\"\n"
-                                   "\"\",\n"
-                                   "\"a\"\"b\",\"#\"\n";
-    assert_true(csv_encoder.begin(&o, names, 2, &e) && csv_encoder.chunk(&o, &chunk, &e) &&
-                csv_encoder.end(&o, &e));
-    assert_true(output_finish(&o, digest, &e));
-    assert_int_equal(length, sizeof expected - 1);
-    assert_memory_equal(parts_buffer(parts, 0), expected, length);
-    output_release(&o);
-    parts_free(parts);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -183,9 +105,6 @@ int main(void)
         cmocka_unit_test(what_yields_no_rows_is_named),
         cmocka_unit_test(functions_that_read_files_are_found),
         cmocka_unit_test(functions_that_show_a_token_are_found_where_there_is_one),
-        cmocka_unit_test(values_are_quoted_as_by_the_engine),
-        cmocka_unit_test(every_byte_at_every_place_is_seen),
-        cmocka_unit_test(rows_become_lines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,7 +17,7 @@
  * buffers. */
 struct taker {
     struct parts *parts;
-    struct output output;
+    struct output *output;
     struct buf taken;
     size_t part_count, last_length;
     bool short_part_before_last;
@@ -49,7 +49,7 @@ static void *take(void *context)
         buf_append(&t->taken, parts_buffer(t->parts, a.index), a.length);
         memset(parts_buffer(t->parts, a.index), '!',
                PART_SIZE); /* what is freed is not the file's any more */
-        if (!output_free_buffer(&t->output, a.index))
+        if (!output_free_buffer(t->output, a.index))
             t->short_part_before_last = true;
     }
     return NULL;
@@ -62,7 +62,8 @@ static void taker_init(struct taker *t)
     assert_non_null(t->parts);
     buf_init(&t->taken, 1 << 20);
     assert_int_equal(pipe(t->pipe), 0);
-    assert_true(output_init(&t->output, t->parts, false, announce, t, &e));
+    t->output = output_new(t->parts, false, announce, t, &e);
+    assert_non_null(t->output);
 }
 
 static void taker_start(struct taker *t)
@@ -79,7 +80,7 @@ static void taker_join(struct taker *t)
 
 static void taker_release(struct taker *t)
 {
-    output_release(&t->output);
+    output_free(t->output);
     parts_free(t->parts);
     buf_release(&t->taken);
 }
@@ -99,18 +100,12 @@ static void bytes_arrive_whole_in_full_parts(void **state)
         size_t length = i % 7 == 0 ? 3 * PART_SIZE + i % 50 : i % 40;
         memset(text, (int)('a' + i % 26), sizeof text);
         buf_append(&written, text, length);
-        assert_true(output_write(&t.output, text, length, &e));
+        assert_true(output_write(t.output, text, length, &e));
         buf_append(&written, "\n", 1);
-        assert_true(output_write_byte(&t.output, '\n', &e));
-        uint8_t *room = output_reserve(&t.output, 8);
-        if (room) { /* reserved more than is committed */
-            memcpy(room, "12345678", 8);
-            output_commit(&t.output, 3);
-            buf_append(&written, "123", 3);
-        }
-        assert_int_equal(output_bytes(&t.output), written.len);
+        assert_true(output_write(t.output, "\n", 1, &e));
+        assert_int_equal(output_bytes(t.output), written.len);
     }
-    assert_true(output_finish(&t.output, digest, &e));
+    assert_true(output_finish(t.output, digest, &e));
     taker_join(&t);
     assert_int_equal(t.taken.len, written.len);
     assert_memory_equal(t.taken.data, written.data, written.len);
@@ -135,8 +130,8 @@ static void a_file_of_whole_parts_has_no_empty_one(void **state)
     memset(full, 'x', sizeof full);
     taker_init(&t);
     taker_start(&t);
-    assert_true(output_write(&t.output, full, sizeof full, &e));
-    assert_true(output_finish(&t.output, digest, &e));
+    assert_true(output_write(t.output, full, sizeof full, &e));
+    assert_true(output_finish(t.output, digest, &e));
     taker_join(&t);
     assert_int_equal(t.part_count, 2);
     assert_int_equal(t.last_length, PART_SIZE);
@@ -159,9 +154,9 @@ static void a_writer_that_waits_is_cancelled(void **state)
     char data[3 * PART_SIZE];
     memset(data, 'x', sizeof data);
     taker_init(&t);
-    assert_true(output_write(&t.output, data, PART_COUNT * PART_SIZE, &e));
-    assert_int_equal(pthread_create(&thread, NULL, cancel, &t.output), 0);
-    assert_false(output_write(&t.output, data, PART_SIZE, &e));
+    assert_true(output_write(t.output, data, PART_COUNT * PART_SIZE, &e));
+    assert_int_equal(pthread_create(&thread, NULL, cancel, t.output), 0);
+    assert_false(output_write(t.output, data, PART_SIZE, &e));
     assert_int_equal(e.code, ERROR_CANCELLED);
     pthread_join(thread, NULL);
     close(t.pipe[0]);
@@ -176,12 +171,12 @@ static void only_what_is_away_can_be_freed(void **state)
     struct error e = {0};
     char data[PART_SIZE + 1] = {0};
     taker_init(&t);
-    assert_false(output_free_buffer(&t.output, 0));          /* never handed over */
-    assert_false(output_free_buffer(&t.output, PART_COUNT)); /* no such buffer */
-    assert_true(output_write(&t.output, data, sizeof data, &e));
-    assert_true(output_free_buffer(&t.output, 0));
-    assert_false(output_free_buffer(&t.output, 0)); /* twice */
-    assert_false(output_free_buffer(&t.output, 1)); /* being filled */
+    assert_false(output_free_buffer(t.output, 0));          /* never handed over */
+    assert_false(output_free_buffer(t.output, PART_COUNT)); /* no such buffer */
+    assert_true(output_write(t.output, data, sizeof data, &e));
+    assert_true(output_free_buffer(t.output, 0));
+    assert_false(output_free_buffer(t.output, 0)); /* twice */
+    assert_false(output_free_buffer(t.output, 1)); /* being filled */
     close(t.pipe[0]);
     close(t.pipe[1]);
     taker_release(&t);
@@ -196,8 +191,8 @@ static void an_announcement_that_fails_is_told(void **state)
     taker_init(&t);
     close(t.pipe[1]);
     t.pipe[1] = -1;
-    assert_true(output_write(&t.output, "x", 1, &e));
-    assert_false(output_finish(&t.output, digest, &e));
+    assert_true(output_write(t.output, "x", 1, &e));
+    assert_false(output_finish(t.output, digest, &e));
     assert_int_equal(e.code, ERROR_WORKER);
     close(t.pipe[0]);
     taker_release(&t);
@@ -223,23 +218,23 @@ static void larger_buffers_follow_the_first(void **state)
     (void)state;
     struct error e = {0};
     struct record r = {0};
-    struct output o;
     uint8_t digest[SHA256_BYTES];
     struct parts *first = parts_new(PART_COUNT, PART_SIZE, &e), *grown = parts_new(2, 4 * PART_SIZE, &e);
     assert_true(first && grown);
-    assert_true(output_init(&o, first, false, record_part, &r, &e));
+    struct output *o = output_new(first, false, record_part, &r, &e);
+    assert_non_null(o);
     char data[10 * PART_SIZE];
     for (size_t i = 0; i < sizeof data; i++)
         data[i] = (char)i;
-    assert_true(output_write(&o, data, PART_SIZE + 1, &e)); /* one is away, one is being filled */
-    assert_true(output_grow(&o, grown));
-    assert_false(output_grow(&o, grown));
-    assert_true(output_free_buffer(&o, 0)); /* is used no more */
-    assert_true(output_write(&o, data + PART_SIZE + 1, 9 * PART_SIZE - 1, &e));
-    assert_true(output_free_buffer(&o, PART_COUNT));
-    assert_false(output_free_buffer(&o, PART_COUNT)); /* twice */
-    assert_true(output_write(&o, data, 1, &e));
-    assert_true(output_finish(&o, digest, &e));
+    assert_true(output_write(o, data, PART_SIZE + 1, &e)); /* one is away, one is being filled */
+    assert_true(output_grow(o, grown));
+    assert_false(output_grow(o, grown));
+    assert_true(output_free_buffer(o, 0)); /* is used no more */
+    assert_true(output_write(o, data + PART_SIZE + 1, 9 * PART_SIZE - 1, &e));
+    assert_true(output_free_buffer(o, PART_COUNT));
+    assert_false(output_free_buffer(o, PART_COUNT)); /* twice */
+    assert_true(output_write(o, data, 1, &e));
+    assert_true(output_finish(o, digest, &e));
     const struct announced expected[] = {{0, PART_SIZE},
                                          {1, PART_SIZE},
                                          {PART_COUNT, 4 * PART_SIZE},
@@ -251,9 +246,51 @@ static void larger_buffers_follow_the_first(void **state)
         assert_int_equal(r.parts[i].length, expected[i].length);
     }
     assert_memory_equal(grown->base + 1, data + 2 * PART_SIZE + 1, 8 * PART_SIZE - 1);
-    output_release(&o);
+    output_free(o);
     parts_free(first);
     parts_free(grown);
+}
+
+struct hashed {
+    struct parts *parts;
+    struct output *output;
+    size_t count;
+};
+
+static bool check_hash(void *context, uint32_t index, size_t length, const uint8_t *sha256, struct error *e)
+{
+    struct hashed *h = context;
+    uint8_t expected[SHA256_BYTES];
+    (void)e;
+    assert_non_null(sha256);
+    assert_true(sha256_of(parts_buffer(h->parts, index), length, expected));
+    assert_memory_equal(sha256, expected, sizeof expected);
+    h->count++;
+    return output_free_buffer(h->output, index);
+}
+
+static void each_part_is_hashed_by_itself(void **state)
+{
+    (void)state;
+    struct error e = {0};
+    struct hashed h = {.parts = parts_new(PART_COUNT, PART_SIZE, &e)};
+    uint8_t digest[SHA256_BYTES], expected[SHA256_BYTES];
+    char data[10 * PART_SIZE + 7];
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (char)(i * 7);
+    h.output = output_new(h.parts, true, check_hash, &h, &e);
+    assert_non_null(h.output);
+    for (size_t at = 0, step = 1; at < sizeof data; at += step, step = step % 90 + 1) {
+        if (step > sizeof data - at)
+            step = sizeof data - at;
+        assert_true(output_write(h.output, data + at, step, &e));
+    }
+    assert_true(output_finish(h.output, digest, &e));
+    assert_int_equal(h.count, 11);
+    assert_true(sha256_of(data, sizeof data, expected));
+    assert_memory_equal(digest, expected, sizeof expected);
+    output_free(h.output);
+    parts_free(h.parts);
 }
 
 /* The secret begins at each byte of the first part; where it ends, that part is not announced. */
@@ -270,10 +307,10 @@ static void a_part_with_the_end_of_a_secret_is_not_announced(void **state)
         memset(pad, 'x', sizeof pad);
         taker_init(&t);
         taker_start(&t);
-        output_watch(&t.output, secrets);
-        assert_false(output_write(&t.output, pad, before, &e) &&
-                     output_write(&t.output, secret, sizeof secret - 1, &e) &&
-                     output_write(&t.output, pad, sizeof pad, &e) && output_finish(&t.output, digest, &e));
+        output_watch(t.output, secrets);
+        assert_false(output_write(t.output, pad, before, &e) &&
+                     output_write(t.output, secret, sizeof secret - 1, &e) &&
+                     output_write(t.output, pad, sizeof pad, &e) && output_finish(t.output, digest, &e));
         assert_int_equal(e.code, ERROR_SECRET);
         taker_join(&t);
         assert_int_equal(t.part_count, (before + sizeof secret - 2) / PART_SIZE);
@@ -291,6 +328,7 @@ int main(void)
         cmocka_unit_test(only_what_is_away_can_be_freed),
         cmocka_unit_test(an_announcement_that_fails_is_told),
         cmocka_unit_test(larger_buffers_follow_the_first),
+        cmocka_unit_test(each_part_is_hashed_by_itself),
         cmocka_unit_test(a_part_with_the_end_of_a_secret_is_not_announced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -188,6 +188,7 @@ static void on_end(struct play *p, const struct link_message *m)
     if (m->bytes != p->r->bytes || m->rows < p->told_rows || m->bytes < p->told_bytes)
         broke(p, "DONE tells %llu bytes, the parts had %llu", (unsigned long long)m->bytes,
               (unsigned long long)p->r->bytes);
+    memcpy(p->r->cpu_us, m->cpu_us, sizeof p->r->cpu_us);
     if (memcmp(m->digest, p->r->digest, SHA256_BYTES) != 0)
         broke(p, "DONE tells another digest than that of the parts");
 }

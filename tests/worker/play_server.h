@@ -8,6 +8,7 @@
 
 #include "base/digest.h"
 #include "link/job_spec.h"
+#include "link/message.h"
 #include "link/worker_spec.h"
 
 struct play_options {
@@ -31,6 +32,7 @@ struct play_result {
     uint64_t parts;
     uint8_t digest[SHA256_BYTES]; /* of the bytes, taken here */
     int wait_status;
+    uint64_t cpu_us[LINK_STAGES]; /* of the worker, as it says */
     double wall_s, cpu_s;
     uint64_t peak_rss_anon; /* bytes, sampled */
     uint32_t threads;       /* the most that were seen */

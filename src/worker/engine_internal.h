@@ -1,0 +1,69 @@
+/* What the engine's files share: the only includer of duckdb.h. engine.c opens and configures, engine_check.c says
+ * which statements may run, engine_stream.c runs one. */
+#ifndef WORKER_ENGINE_INTERNAL_H
+#define WORKER_ENGINE_INTERNAL_H
+
+#include <duckdb.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/cleanup.h"
+#include "link/job_spec.h"
+#include "worker/engine.h"
+#include "worker/sql_text.h"
+
+/* The text of a query with its wrapping: "#1600::VARCHAR, " a column. */
+#define QUERY_MAX (JOB_SPEC_SQL_MAX + (4 << 20))
+
+#define ENGINE_MAX_HELPERS 64
+#define ENGINE_FUNCTION_NAME_SIZE 33
+
+struct engine {
+    duckdb_database database;
+    duckdb_connection connection;
+    bool remote; /* MotherDuck */
+    uint32_t threads;
+    const char *sql; /* the caller's, as far as the statement goes */
+    size_t sql_length;
+    struct engine_sink sink;
+    char function[ENGINE_FUNCTION_NAME_SIZE]; /* the sink as a function in SQL */
+    duckdb_prepared_statement names_statement;
+    size_t column_count;
+    const char **names;
+    struct column_set *columns; /* as the sink gets them */
+    duckdb_result result;
+    bool has_result;
+    duckdb_data_chunk chunk;
+    size_t chunk_row; /* of `chunk`, as far as its blocks were given out */
+    uint64_t rows;
+    duckdb_task_state helpers_state;
+    pthread_t helpers[ENGINE_MAX_HELPERS];
+    uint32_t helper_count;
+    atomic_bool sink_failed;
+};
+
+static inline void destroy_statements(duckdb_extracted_statements *s)
+{
+    duckdb_destroy_extracted(s);
+}
+#define _cleanup_config_ _cleanup_(duckdb_destroy_config)
+#define _cleanup_statements_ _cleanup_(destroy_statements)
+#define _cleanup_prepared_ _cleanup_(duckdb_destroy_prepare)
+#define _cleanup_pending_ _cleanup_(duckdb_destroy_pending)
+#define _cleanup_result_ _cleanup_(duckdb_destroy_result)
+#define _cleanup_type_ _cleanup_(duckdb_destroy_logical_type)
+
+/* The engine's words as an error. `text` may be NULL: the engine does not always have any. Returns false. */
+bool engine_fail(struct error *e, enum error_code code, const char *text);
+
+/* The same for a query that was wrapped: its own text begins on the second line. */
+bool engine_fail_wrapped(struct error *e, const char *text);
+
+/* One statement, that yields rows, without parameters. */
+MUST_CHECK bool engine_check_statement(struct engine *g, const char *sql, const struct sql_text *text,
+                                       struct error *e);
+
+/* Half of engine_free(). */
+void engine_release_query(struct engine *g);
+
+#endif

@@ -1,0 +1,346 @@
+/* One query, from its text to encoded rows in order.
+ *
+ * The encoder runs inside the query, as a scalar function over all of its columns: so the engine's own threads encode
+ * what they have just computed, several chunks at once, nothing is copied before, and the engine's streaming result
+ * brings the order (docs/decisions/encoding-in-the-query.md). The function gives the encoder's number in a chunk's
+ * first row, and zero in the others.
+ *
+ * With MotherDuck a function of ours would have to be known to its service: there the rows are fetched as they are,
+ * and encoded on the job thread. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/digest.h"
+#include "worker/engine_columns.h"
+#include "worker/engine_internal.h"
+
+#define CAUSE_TRIES 2
+
+/* The engine counts the bytes of the result that it holds for us (streaming_buffer_size), and sees eight a row where
+ * ours has hundreds. Columns of nothing, of this many bytes each, make it count one for so many of ours. */
+#define PAD_BYTES 16
+#define COUNTED_SHARE 16
+
+/* --- the names --- */
+
+/* COPY makes equal names different as a subquery does. */
+static bool take_names(struct engine *g, struct error *e)
+{
+    _cleanup_buf_ struct buf query;
+    buf_init(&query, QUERY_MAX);
+    buf_append_text(&query, "SELECT * FROM (\n");
+    buf_append(&query, g->sql, g->sql_length);
+    buf_append_text(&query, "\n)");
+    if (!buf_ok(&query))
+        return error_set(e, ERROR_MEMORY, "out of memory");
+    if (duckdb_prepare(g->connection, query.data, &g->names_statement) != DuckDBSuccess)
+        return engine_fail_wrapped(e, duckdb_prepare_error(g->names_statement));
+    size_t count = duckdb_prepared_statement_column_count(g->names_statement);
+    g->names = calloc(count, sizeof *g->names);
+    if (!g->names)
+        return error_set(e, ERROR_MEMORY, "out of memory");
+    g->column_count = count;
+    for (size_t i = 0; i < count; i++)
+        if (!(g->names[i] = duckdb_prepared_statement_column_name(g->names_statement, i)))
+            return error_set(e, ERROR_MEMORY, "out of memory");
+    return true;
+}
+
+const char *const *engine_names(const struct engine *g, size_t *ret_count)
+{
+    *ret_count = g->column_count;
+    return g->names;
+}
+
+/* --- the encoder as a function of the engine --- */
+
+static int64_t encode(struct engine *g, const struct column_set *s, duckdb_data_chunk chunk)
+{
+    struct column *columns = malloc(s->count * sizeof *columns);
+    int64_t block = 0;
+    if (columns) {
+        columns_of_chunk(s, chunk, columns);
+        block = g->sink.encode(g->sink.context, &(struct chunk){.rows = duckdb_data_chunk_get_size(chunk),
+                                                                .column_count = s->count,
+                                                                .columns = columns});
+    }
+    free(columns);
+    if (block == 0)
+        atomic_store(&g->sink_failed, true);
+    return block;
+}
+
+static void encode_function(duckdb_function_info info, duckdb_data_chunk chunk, duckdb_vector result)
+{
+    struct engine *g = duckdb_scalar_function_get_extra_info(info);
+    const struct column_set *s = duckdb_scalar_function_get_bind_data(info);
+    idx_t rows = duckdb_data_chunk_get_size(chunk);
+    int64_t *blocks = duckdb_vector_get_data(result);
+    if (rows == 0)
+        return;
+    memset(blocks, 0, rows * sizeof *blocks);
+    blocks[0] = encode(g, s, chunk);
+    if (blocks[0] == 0)
+        duckdb_scalar_function_set_error(info, "out of memory");
+}
+
+static void unref_set(void *s)
+{
+    column_set_unref(s);
+}
+
+static void *ref_set(void *s)
+{
+    return column_set_ref(s);
+}
+
+/* Takes the types from the engine itself: memory is never read as something that it is not. */
+static void bind_function(duckdb_bind_info info)
+{
+    idx_t count = duckdb_scalar_function_bind_get_argument_count(info);
+    struct column_set *s = column_set_new(count);
+    bool ok = s != NULL;
+    for (idx_t i = 0; i < count && ok; i++) {
+        duckdb_expression argument = duckdb_scalar_function_bind_get_argument(info, i);
+        _cleanup_type_ duckdb_logical_type type = duckdb_expression_return_type(argument);
+        ok = column_set_type(s, i, type);
+        duckdb_destroy_expression(&argument);
+    }
+    if (!ok) {
+        column_set_unref(s);
+        duckdb_scalar_function_bind_set_error(info, "these columns cannot be encoded");
+        return;
+    }
+    duckdb_scalar_function_set_bind_data(info, s, unref_set);
+    duckdb_scalar_function_set_bind_data_copy(info, ref_set);
+}
+
+/* Under a name that nobody can foresee: the query must not call it. */
+static bool register_function(struct engine *g, char name[ENGINE_FUNCTION_NAME_SIZE], struct error *e)
+{
+    uint8_t random[(ENGINE_FUNCTION_NAME_SIZE - 1) / 2];
+    if (!random_bytes(random, sizeof random, e))
+        return false;
+    hex_encode(random, sizeof random, name);
+    name[0] = 'e'; /* a word must not begin with a digit */
+    duckdb_scalar_function function = duckdb_create_scalar_function();
+    duckdb_logical_type any = duckdb_create_logical_type(DUCKDB_TYPE_ANY);
+    duckdb_logical_type number = duckdb_create_logical_type(DUCKDB_TYPE_BIGINT);
+    duckdb_scalar_function_set_name(function, name);
+    duckdb_scalar_function_set_varargs(function, any);
+    duckdb_scalar_function_set_return_type(function, number);
+    duckdb_scalar_function_set_volatile(function); /* else constants would be encoded once for all rows */
+    duckdb_scalar_function_set_special_handling(function);
+    duckdb_scalar_function_set_extra_info(function, g, NULL);
+    duckdb_scalar_function_set_bind(function, bind_function);
+    duckdb_scalar_function_set_function(function, encode_function);
+    bool ok = duckdb_register_scalar_function(g->connection, function) == DuckDBSuccess;
+    duckdb_destroy_scalar_function(&function);
+    duckdb_destroy_logical_type(&any);
+    duckdb_destroy_logical_type(&number);
+    return ok || error_set(e, ERROR_INTERNAL, "the engine does not take the encoder");
+}
+
+/* --- the query --- */
+
+/* The types as the query gives them; `#3` of those that an encoder knows, `#3::VARCHAR` of the others. */
+static bool append_columns(struct engine *g, struct buf *query, struct error *e)
+{
+    column_set_unref(g->columns);
+    g->columns = column_set_new(g->column_count);
+    if (!g->columns)
+        return error_set(e, ERROR_MEMORY, "out of memory");
+    for (size_t i = 0; i < g->column_count; i++) {
+        _cleanup_type_ duckdb_logical_type type =
+            duckdb_prepared_statement_column_logical_type(g->names_statement, i);
+        bool known = column_set_type(g->columns, i, type);
+        buf_printf(query, "%s#%zu%s", i == 0 ? "" : ", ", i + 1, known ? "" : "::VARCHAR");
+    }
+    return true;
+}
+
+static void append_pad(struct engine *g, struct buf *query)
+{
+    size_t counted = column_set_row_size(g->columns) / COUNTED_SHARE;
+    for (size_t bytes = sizeof(int64_t); bytes + PAD_BYTES <= counted; bytes += PAD_BYTES)
+        buf_append_text(query, ", NULL::HUGEINT");
+}
+
+static bool make_query(struct engine *g, struct buf *query, struct error *e)
+{
+    buf_append_text(query, "SELECT ");
+    if (!g->remote)
+        buf_printf(query, "%s(", g->function);
+    if (!append_columns(g, query, e))
+        return false;
+    if (!g->remote) {
+        buf_append_text(query, ")");
+        append_pad(g, query);
+    }
+    buf_append_text(query, " FROM (\n");
+    buf_append(query, g->sql, g->sql_length);
+    buf_append_text(query, "\n)");
+    return buf_ok(query) || error_set(e, ERROR_MEMORY, "out of memory");
+}
+
+static bool execute(struct engine *g, struct error *e)
+{
+    _cleanup_buf_ struct buf query;
+    _cleanup_prepared_ duckdb_prepared_statement statement = NULL;
+    _cleanup_pending_ duckdb_pending_result pending = NULL;
+    buf_init(&query, QUERY_MAX);
+    if (!make_query(g, &query, e))
+        return false;
+    if (duckdb_prepare(g->connection, query.data, &statement) != DuckDBSuccess)
+        return engine_fail_wrapped(e, duckdb_prepare_error(statement));
+    if (duckdb_pending_prepared_streaming(statement, &pending) != DuckDBSuccess)
+        return engine_fail_wrapped(e, duckdb_pending_error(pending));
+    g->has_result = true;
+    return duckdb_execute_pending(pending, &g->result) == DuckDBSuccess ||
+           engine_fail_wrapped(e, duckdb_result_error(&g->result));
+}
+
+bool engine_start(struct engine *g, const char *sql, const struct engine_sink *sink, struct error *e)
+{
+    struct sql_text text = sql_text_scan(sql, strlen(sql));
+    if (text.statements == 0)
+        return error_set(e, ERROR_SQL, "there is no statement in the SQL");
+    g->sql = sql + text.begin;
+    g->sql_length = text.end - text.begin;
+    g->sink = *sink;
+    return engine_check_statement(g, sql, &text, e) && take_names(g, e) &&
+           (g->remote || register_function(g, g->function, e)) && execute(g, e);
+}
+
+/* The next chunk with rows, or none. */
+static bool fetch(struct engine *g, struct error *e)
+{
+    do {
+        duckdb_destroy_data_chunk(&g->chunk);
+        g->chunk = duckdb_fetch_chunk(g->result);
+    } while (g->chunk && duckdb_data_chunk_get_size(g->chunk) == 0);
+    g->chunk_row = 0;
+    if (g->chunk) {
+        g->rows += duckdb_data_chunk_get_size(g->chunk);
+        return true;
+    }
+    if (atomic_load(&g->sink_failed))
+        return error_set(e, ERROR_MEMORY, "out of memory");
+    /* An error in mid-stream looks like the end; only this tells. */
+    const char *why = duckdb_result_error(&g->result);
+    return (!why || !*why) || engine_fail_wrapped(e, why);
+}
+
+/* The chunk's next number; 0: it has no more. */
+static int64_t next_in_chunk(struct engine *g)
+{
+    idx_t rows = duckdb_data_chunk_get_size(g->chunk);
+    if (g->remote) {
+        int64_t block = g->chunk_row == 0 ? encode(g, g->columns, g->chunk) : 0;
+        g->chunk_row = rows;
+        return block;
+    }
+    const int64_t *blocks = duckdb_vector_get_data(duckdb_data_chunk_get_vector(g->chunk, 0));
+    while (g->chunk_row < rows) {
+        int64_t block = blocks[g->chunk_row++];
+        if (block != 0)
+            return block;
+    }
+    return 0;
+}
+
+bool engine_next(struct engine *g, int64_t *ret_block, struct error *e)
+{
+    for (;;) {
+        *ret_block = g->chunk ? next_in_chunk(g) : 0;
+        if (*ret_block != 0)
+            return true;
+        if (atomic_load(&g->sink_failed))
+            return error_set(e, ERROR_MEMORY, "out of memory");
+        if (!fetch(g, e))
+            return false;
+        if (!g->chunk)
+            return true;
+    }
+}
+
+uint64_t engine_rows(const struct engine *g)
+{
+    return g->rows;
+}
+
+/* --- more threads --- */
+
+static void *help(void *state)
+{
+    duckdb_execute_tasks_state(state);
+    return NULL;
+}
+
+void engine_start_helpers(struct engine *g)
+{
+    if (g->remote || g->helpers_state)
+        return;
+    g->helpers_state = duckdb_create_task_state(g->database);
+    while (g->helpers_state && g->helper_count + 1 < g->threads && g->helper_count < ENGINE_MAX_HELPERS)
+        if (pthread_create(&g->helpers[g->helper_count], NULL, help, g->helpers_state) == 0)
+            g->helper_count++;
+        else
+            break; /* it is only slower */
+}
+
+/* --- the end --- */
+
+static int64_t discard(void *context, const struct chunk *chunk)
+{
+    (void)context;
+    (void)chunk;
+    return 1;
+}
+
+/* True where the query now ends without an error. */
+static bool run_again(struct engine *g, struct error *e)
+{
+    int64_t block;
+    if (g->has_result)
+        duckdb_destroy_result(&g->result);
+    g->has_result = false;
+    duckdb_destroy_data_chunk(&g->chunk);
+    if (!execute(g, e))
+        return false;
+    do
+        if (!engine_next(g, &block, e))
+            return false;
+    while (block != 0);
+    return true;
+}
+
+void engine_find_cause(struct engine *g, struct error *e)
+{
+    bool ended = false;
+    g->sink = (struct engine_sink){.encode = discard};
+    for (int i = 0; i < CAUSE_TRIES && !ended && e->code == ERROR_CANCELLED; i++)
+        ended = run_again(g, e);
+    if (e->code == ERROR_CANCELLED)
+        error_set(e, ERROR_QUERY, "the query failed, and the engine gave no reason");
+}
+
+void engine_release_query(struct engine *g)
+{
+    duckdb_destroy_data_chunk(&g->chunk);
+    if (g->has_result)
+        duckdb_destroy_result(&g->result);
+    duckdb_destroy_prepare(&g->names_statement);
+    if (g->helpers_state)
+        duckdb_finish_execution(g->helpers_state);
+    for (uint32_t i = 0; i < g->helper_count; i++)
+        pthread_join(g->helpers[i], NULL);
+    if (g->helpers_state)
+        duckdb_destroy_task_state(g->helpers_state);
+    for (size_t i = 0; g->names && i < g->column_count; i++)
+        duckdb_free((void *)g->names[i]);
+    free(g->names);
+    column_set_unref(g->columns);
+}
