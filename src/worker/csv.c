@@ -54,6 +54,13 @@ static inline bool any(bytes16 b)
     return (w[0] | w[1]) != 0;
 }
 
+/* A text_value without its length in front: the bytes of a short text, and zeros. */
+static inline bytes16 text_of_whole(bytes16 whole)
+{
+    static const bytes16 zeros = {0};
+    return __builtin_shuffle(whole, zeros, (bytes16){4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 16, 16, 16});
+}
+
 /* Copies `length` bytes and returns true if one of them asks for quotes. At least eight. */
 static inline bool copy_and_look(uint8_t *to, const char *data, size_t length)
 {
@@ -114,26 +121,20 @@ static uint8_t *write_quoted(uint8_t *to, const char *data, size_t length)
     return to;
 }
 
-static inline bool inlined_needs_quotes(const struct text_value *v)
-{
-    uint32_t tail;
-    memcpy(&tail, v->inlined + 8, sizeof tail);
-    return v->length == 0 || (special_bytes(load64(v->inlined)) | special_bytes(tail)) != 0;
-}
-
 /* Where the values of a chunk go, and what must be free ahead of each. */
 struct target {
     struct block_writer *w;
     size_t row_max; /* bytes of a row whose texts are short, SLACK included */
 };
 
-/* A short text without quotes is one copy of fixed size. */
+/* A short text without quotes is one load of the whole value, and one store. */
 static inline uint8_t *write_text(const struct target *t, uint8_t *at, const struct text_value *v)
 {
     if (v->length <= TEXT_INLINE_MAX) {
-        if (inlined_needs_quotes(v))
+        bytes16 whole = load_bytes((const char *)v), text = text_of_whole(whole);
+        if (v->length == 0 || any(special_of(text)))
             return write_quoted(at, v->inlined, v->length);
-        memcpy(at, v->inlined, TEXT_INLINE_MAX);
+        memcpy(at, &text, sizeof text);
         return at + v->length;
     }
     at = block_writer_room(t->w, at, 2 * (size_t)v->length + t->row_max);

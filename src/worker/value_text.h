@@ -124,6 +124,19 @@ static inline char *text_of_decimal(char *to, int64_t v, unsigned width, unsigne
     uint64_t u = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
     *to = '-';
     to += v < 0;
+    if (u < DIGITS_8 && scale < 8) { /* all digits at once, moved apart for the point */
+        uint64_t digits = digits_of((uint32_t)u);
+        unsigned zeros = (unsigned)__builtin_ctzll(digits | (uint64_t)1 << 63) / 8;
+        unsigned kept = 8 - scale - (width > scale); /* at most so many zeros in front are left out */
+        unsigned skipped = zeros < kept ? zeros : kept, whole = 8 - scale - skipped;
+        digits |= DIGITS_ASCII;
+        digits_put_word(to, digits >> (8 * skipped));
+        if (scale == 0)
+            return to + whole;
+        to[whole] = '.';
+        digits_put_word(to + whole + 1, digits >> (64 - 8 * scale));
+        return to + whole + 1 + scale;
+    }
     if (scale == 0)
         return digits_put(to, u);
     const struct value_reciprocal *r = &value_reciprocals[scale];
