@@ -131,7 +131,7 @@ struct target {
 static inline uint8_t *write_text(const struct target *t, uint8_t *at, const struct text_value *v)
 {
     if (v->length <= TEXT_INLINE_MAX) {
-        bytes16 whole = load_bytes((const char *)v), text = text_of_whole(whole);
+        bytes16 text = text_of_whole(load_bytes((const char *)v));
         if (v->length == 0 || any(special_of(text)))
             return write_quoted(at, v->inlined, v->length);
         memcpy(at, &text, sizeof text);
@@ -144,120 +144,74 @@ static inline uint8_t *write_text(const struct target *t, uint8_t *at, const str
                                                             : at + v->length;
 }
 
+/* One line a type that is not text: its kind, the C type of its values, the most bytes of a value's text, and that
+ * text of `v` in column `c`, at `to`. None of them ever asks for quotes. */
+#define TYPED_VALUES(X)                                                                                              \
+    X(BOOL, uint8_t, TEXT_MAX_BOOL, text_of_bool(to, v != 0))                                                        \
+    X(INT8, int8_t, TEXT_MAX_INT8, text_of_int32(to, v))                                                             \
+    X(INT16, int16_t, TEXT_MAX_INT16, text_of_int32(to, v))                                                          \
+    X(INT32, int32_t, TEXT_MAX_INT32, text_of_int32(to, v))                                                          \
+    X(INT64, int64_t, TEXT_MAX_INT64, text_of_int64(to, v))                                                          \
+    X(INT128, struct value128, TEXT_MAX_INT128, text_of_int128(to, v.upper, v.lower))                                \
+    X(UINT8, uint8_t, TEXT_MAX_UINT8, text_of_uint32(to, v))                                                         \
+    X(UINT16, uint16_t, TEXT_MAX_UINT16, text_of_uint32(to, v))                                                      \
+    X(UINT32, uint32_t, TEXT_MAX_UINT32, text_of_uint32(to, v))                                                      \
+    X(UINT64, uint64_t, TEXT_MAX_UINT64, text_of_uint64(to, v))                                                      \
+    X(UINT128, struct value128, TEXT_MAX_UINT128, text_of_uint128(to, (uint64_t)v.upper, v.lower))                   \
+    X(FLOAT, float, TEXT_MAX_FLOAT, text_of_float(to, v))                                                            \
+    X(DOUBLE, double, TEXT_MAX_DOUBLE, text_of_double(to, v))                                                        \
+    X(DECIMAL16, int16_t, TEXT_MAX_DECIMAL, text_of_decimal(to, v, c->is.width, c->is.scale))                        \
+    X(DECIMAL32, int32_t, TEXT_MAX_DECIMAL, text_of_decimal(to, v, c->is.width, c->is.scale))                        \
+    X(DECIMAL64, int64_t, TEXT_MAX_DECIMAL, text_of_decimal(to, v, c->is.width, c->is.scale))                        \
+    X(DECIMAL128, struct value128, TEXT_MAX_DECIMAL128,                                                              \
+      text_of_decimal128(to, v.upper, v.lower, c->is.width, c->is.scale))                                            \
+    X(DATE, int32_t, TEXT_MAX_DATE, text_of_date(to, v))                                                             \
+    X(TIME, int64_t, TEXT_MAX_TIME, text_of_time(to, v))                                                             \
+    X(TIME_NS, int64_t, TEXT_MAX_TIME_NS, text_of_time_ns(to, v))                                                    \
+    X(TIME_TZ, uint64_t, TEXT_MAX_TIME_TZ, text_of_time_tz(to, v))                                                   \
+    X(TIMESTAMP, int64_t, TEXT_MAX_TIMESTAMP, text_of_timestamp(to, v))                                              \
+    X(TIMESTAMP_S, int64_t, TEXT_MAX_TIMESTAMP, text_of_timestamp_s(to, v))                                          \
+    X(TIMESTAMP_MS, int64_t, TEXT_MAX_TIMESTAMP, text_of_timestamp_ms(to, v))                                        \
+    X(TIMESTAMP_NS, int64_t, TEXT_MAX_TIMESTAMP, text_of_timestamp_ns(to, v))                                        \
+    X(TIMESTAMP_TZ, int64_t, TEXT_MAX_TIMESTAMP_TZ, text_of_timestamp_tz(to, v))                                     \
+    X(INTERVAL, struct value_interval, TEXT_MAX_INTERVAL, text_of_interval(to, v.months, v.days, v.micros))          \
+    X(UUID, struct value128, TEXT_MAX_UUID, text_of_uuid(to, v.upper, v.lower))
+
+/* Those that are text, or an index into texts. */
+#define TEXT_VALUES(X)                                                                                               \
+    X(TEXT, struct text_value, &values[row])                                                                         \
+    X(ENUM8, uint8_t, &c->is.names[values[row]])                                                                     \
+    X(ENUM16, uint16_t, &c->is.names[values[row]])                                                                   \
+    X(ENUM32, uint32_t, &c->is.names[values[row]])
+
 /* The most bytes of a value; texts that are longer make room themselves. */
 static const uint8_t value_max[VALUE_TYPES] = {
-    [VALUE_TEXT] = 2 * TEXT_INLINE_MAX + 2,
-    [VALUE_BOOL] = TEXT_MAX_BOOL,
-    [VALUE_INT8] = TEXT_MAX_INT8,
-    [VALUE_INT16] = TEXT_MAX_INT16,
-    [VALUE_INT32] = TEXT_MAX_INT32,
-    [VALUE_INT64] = TEXT_MAX_INT64,
-    [VALUE_INT128] = TEXT_MAX_INT128,
-    [VALUE_UINT8] = TEXT_MAX_UINT8,
-    [VALUE_UINT16] = TEXT_MAX_UINT16,
-    [VALUE_UINT32] = TEXT_MAX_UINT32,
-    [VALUE_UINT64] = TEXT_MAX_UINT64,
-    [VALUE_UINT128] = TEXT_MAX_UINT128,
-    [VALUE_FLOAT] = TEXT_MAX_FLOAT,
-    [VALUE_DOUBLE] = TEXT_MAX_DOUBLE,
-    [VALUE_DECIMAL16] = TEXT_MAX_DECIMAL,
-    [VALUE_DECIMAL32] = TEXT_MAX_DECIMAL,
-    [VALUE_DECIMAL64] = TEXT_MAX_DECIMAL,
-    [VALUE_DECIMAL128] = TEXT_MAX_DECIMAL128,
-    [VALUE_DATE] = TEXT_MAX_DATE,
-    [VALUE_TIME] = TEXT_MAX_TIME,
-    [VALUE_TIME_NS] = TEXT_MAX_TIME_NS,
-    [VALUE_TIME_TZ] = TEXT_MAX_TIME_TZ,
-    [VALUE_TIMESTAMP] = TEXT_MAX_TIMESTAMP,
-    [VALUE_TIMESTAMP_S] = TEXT_MAX_TIMESTAMP,
-    [VALUE_TIMESTAMP_MS] = TEXT_MAX_TIMESTAMP,
-    [VALUE_TIMESTAMP_NS] = TEXT_MAX_TIMESTAMP,
-    [VALUE_TIMESTAMP_TZ] = TEXT_MAX_TIMESTAMP_TZ,
-    [VALUE_INTERVAL] = TEXT_MAX_INTERVAL,
-    [VALUE_UUID] = TEXT_MAX_UUID,
-    [VALUE_ENUM8] = 2 * TEXT_INLINE_MAX + 2,
-    [VALUE_ENUM16] = 2 * TEXT_INLINE_MAX + 2,
-    [VALUE_ENUM32] = 2 * TEXT_INLINE_MAX + 2,
+#define TYPED_MAX(kind, ctype, max, text) [VALUE_##kind] = max,
+#define TEXT_MAX(kind, ctype, value) [VALUE_##kind] = 2 * TEXT_INLINE_MAX + 2,
+    TYPED_VALUES(TYPED_MAX) TEXT_VALUES(TEXT_MAX)
 };
 
-/* The value of `row`. Everything in a column but text is free of what would ask for quotes. */
+/* Behind what it returns SLACK bytes may be overwritten. NULL: out of memory. */
 static inline uint8_t *write_value(const struct target *t, uint8_t *at, const struct column *c, size_t row)
 {
-#define AT(type) (((const type *)c->values)[row])
-#define TYPED(call) ((uint8_t *)text_of_##call)
     char *to = (char *)at;
     switch (c->is.type) {
-    case VALUE_TEXT:
-        return write_text(t, at, &AT(struct text_value));
-    case VALUE_BOOL:
-        return TYPED(bool(to, AT(uint8_t) != 0));
-    case VALUE_INT8:
-        return TYPED(int32(to, AT(int8_t)));
-    case VALUE_INT16:
-        return TYPED(int32(to, AT(int16_t)));
-    case VALUE_INT32:
-        return TYPED(int32(to, AT(int32_t)));
-    case VALUE_INT64:
-        return TYPED(int64(to, AT(int64_t)));
-    case VALUE_INT128:
-        return TYPED(int128(to, AT(struct value128).upper, AT(struct value128).lower));
-    case VALUE_UINT8:
-        return TYPED(uint32(to, AT(uint8_t)));
-    case VALUE_UINT16:
-        return TYPED(uint32(to, AT(uint16_t)));
-    case VALUE_UINT32:
-        return TYPED(uint32(to, AT(uint32_t)));
-    case VALUE_UINT64:
-        return TYPED(uint64(to, AT(uint64_t)));
-    case VALUE_UINT128:
-        return TYPED(uint128(to, (uint64_t)AT(struct value128).upper, AT(struct value128).lower));
-    case VALUE_FLOAT:
-        return TYPED(float(to, AT(float)));
-    case VALUE_DOUBLE:
-        return TYPED(double(to, AT(double)));
-    case VALUE_DECIMAL16:
-        return TYPED(decimal(to, AT(int16_t), c->is.width, c->is.scale));
-    case VALUE_DECIMAL32:
-        return TYPED(decimal(to, AT(int32_t), c->is.width, c->is.scale));
-    case VALUE_DECIMAL64:
-        return TYPED(decimal(to, AT(int64_t), c->is.width, c->is.scale));
-    case VALUE_DECIMAL128:
-        return TYPED(decimal128(to, AT(struct value128).upper, AT(struct value128).lower, c->is.width, c->is.scale));
-    case VALUE_DATE:
-        return TYPED(date(to, AT(int32_t)));
-    case VALUE_TIME:
-        return TYPED(time(to, AT(int64_t)));
-    case VALUE_TIME_NS:
-        return TYPED(time_ns(to, AT(int64_t)));
-    case VALUE_TIME_TZ:
-        return TYPED(time_tz(to, AT(uint64_t)));
-    case VALUE_TIMESTAMP:
-        return TYPED(timestamp(to, AT(int64_t)));
-    case VALUE_TIMESTAMP_S:
-        return TYPED(timestamp_s(to, AT(int64_t)));
-    case VALUE_TIMESTAMP_MS:
-        return TYPED(timestamp_ms(to, AT(int64_t)));
-    case VALUE_TIMESTAMP_NS:
-        return TYPED(timestamp_ns(to, AT(int64_t)));
-    case VALUE_TIMESTAMP_TZ:
-        return TYPED(timestamp_tz(to, AT(int64_t)));
-    case VALUE_INTERVAL:
-        return TYPED(interval(to, AT(struct value_interval).months, AT(struct value_interval).days,
-                              AT(struct value_interval).micros));
-    case VALUE_UUID:
-        return TYPED(uuid(to, AT(struct value128).upper, AT(struct value128).lower));
-    case VALUE_ENUM8:
-        return write_text(t, at, &c->is.names[AT(uint8_t)]);
-    case VALUE_ENUM16:
-        return write_text(t, at, &c->is.names[AT(uint16_t)]);
-    case VALUE_ENUM32:
-        return write_text(t, at, &c->is.names[AT(uint32_t)]);
+#define TYPED_CASE(kind, ctype, max, text)                                                                           \
+    case VALUE_##kind: {                                                                                             \
+        const ctype v = ((const ctype *)c->values)[row];                                                             \
+        return (uint8_t *)text;                                                                                      \
+    }
+#define TEXT_CASE(kind, ctype, value)                                                                                \
+    case VALUE_##kind: {                                                                                             \
+        const ctype *values = c->values;                                                                             \
+        return write_text(t, at, value);                                                                             \
+    }
+        TYPED_VALUES(TYPED_CASE)
+        TEXT_VALUES(TEXT_CASE)
     case VALUE_TYPES:
         break;
     }
     __builtin_unreachable();
-#undef TYPED
-#undef AT
 }
 
 static bool csv_begin(struct block_writer *w, const char *const *names, size_t name_count)

@@ -45,9 +45,32 @@ static inline char *digits_put_16(char *to, uint64_t v)
     return digits_put_8(digits_put_8(to, (uint32_t)(v / DIGITS_8)), (uint32_t)(v % DIGITS_8));
 }
 
+/* "00" to "99" */
+extern const char value_pairs[100][2];
+
+static inline uint32_t digits_pair(uint32_t v)
+{
+    uint16_t pair;
+    memcpy(&pair, value_pairs[v], sizeof pair);
+    return pair;
+}
+
+/* v < 10000 without zeros in front; 0 is one digit. */
+static inline char *digits_put_tiny(char *to, uint32_t v)
+{
+    uint32_t hundreds = v * 5243 >> 19;
+    uint32_t word = digits_pair(hundreds) | digits_pair(v - hundreds * 100) << 16;
+    unsigned skipped = (unsigned)(v < 10) + (v < 100) + (v < 1000);
+    word >>= 8 * skipped;
+    memcpy(to, &word, sizeof word);
+    return to + 4 - skipped;
+}
+
 /* v < DIGITS_8 without zeros in front; 0 is one digit. */
 static inline char *digits_put_short(char *to, uint32_t v)
 {
+    if (v < 10000)
+        return digits_put_tiny(to, v);
     uint64_t digits = digits_of(v);
     unsigned skipped = (unsigned)__builtin_ctzll(digits | (uint64_t)1 << 56) / 8;
     digits_put_word(to, (digits | DIGITS_ASCII) >> (8 * skipped));

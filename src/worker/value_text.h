@@ -124,6 +124,16 @@ static inline char *text_of_decimal(char *to, int64_t v, unsigned width, unsigne
     uint64_t u = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
     *to = '-';
     to += v < 0;
+    if (u < 10000 && scale == 2 && width > 2) { /* small amounts of money */
+        uint32_t whole = (uint32_t)u * 5243 >> 19, skipped = whole < 10;
+        uint16_t digits = (uint16_t)(digits_pair(whole) >> (8 * skipped));
+        uint16_t fraction = (uint16_t)digits_pair((uint32_t)u - whole * 100);
+        memcpy(to, &digits, sizeof digits);
+        to += 2 - skipped;
+        *to = '.';
+        memcpy(to + 1, &fraction, sizeof fraction);
+        return to + 3;
+    }
     if (u < DIGITS_8 && scale < 8) { /* all digits at once, moved apart for the point */
         uint64_t digits = digits_of((uint32_t)u);
         unsigned zeros = (unsigned)__builtin_ctzll(digits | (uint64_t)1 << 63) / 8;
@@ -153,8 +163,6 @@ static inline char *text_of_decimal(char *to, int64_t v, unsigned width, unsigne
 
 /* Days of a year that begins with March, as "-MM-DD" and two bytes more. */
 extern const char value_month_days[366][8];
-/* "00" to "99" */
-extern const char value_pairs[100][2];
 
 char *value_text_far_date(char *to, int32_t days);
 char *value_text_far_timestamp(char *to, int64_t micros);
