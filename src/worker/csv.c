@@ -48,6 +48,11 @@ static inline bytes16 special_of(bytes16 b)
     return (bytes16)((b == '\n') | (b == '\r') | (b == ',') | ((b & 0xfe) == '"'));
 }
 
+static inline bytes16 quotes_of(bytes16 b)
+{
+    return (bytes16)(b == '"');
+}
+
 static inline bool any(bytes16 b)
 {
     words2 w = (words2)b;
@@ -61,25 +66,28 @@ static inline bytes16 text_of_whole(bytes16 whole)
     return __builtin_shuffle(whole, zeros, (bytes16){4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 16, 16, 16});
 }
 
-/* Copies `length` bytes and returns true if one of them asks for quotes. At least eight. */
-static inline bool copy_and_look(uint8_t *to, const char *data, size_t length)
+enum need { PLAIN, QUOTES, DOUBLED_QUOTES };
+
+/* Copies `length` bytes, at least eight, and says what they need: quotes around them, and quotes in them doubled. */
+static inline enum need copy_and_look(uint8_t *to, const char *data, size_t length)
 {
     if (length < 16) {
         uint64_t head = load64(data), tail = load64(data + length - 8);
         memcpy(to, &head, sizeof head);
         memcpy(to + length - 8, &tail, sizeof tail);
-        return (special_bytes(head) | special_bytes(tail)) != 0;
+        return special_bytes(head) | special_bytes(tail) ? DOUBLED_QUOTES : PLAIN;
     }
-    bytes16 tail = load_bytes(data + length - 16), found = special_of(tail);
+    bytes16 tail = load_bytes(data + length - 16), found = special_of(tail), quotes = quotes_of(tail);
     size_t i = 0;
     do {
         bytes16 b = load_bytes(data + i);
         found |= special_of(b);
+        quotes |= quotes_of(b);
         memcpy(to + i, &b, sizeof b);
         i += 16;
     } while (i + 16 <= length);
     memcpy(to + length - 16, &tail, sizeof tail);
-    return any(found);
+    return !any(found) ? PLAIN : !any(quotes) ? QUOTES : DOUBLED_QUOTES;
 }
 
 bool csv_needs_quotes(const char *data, size_t length)
@@ -140,8 +148,17 @@ static inline uint8_t *write_text(const struct target *t, uint8_t *at, const str
     at = block_writer_room(t->w, at, 2 * (size_t)v->length + t->row_max);
     if (!at)
         return NULL;
-    return copy_and_look(at, v->outside.pointer, v->length) ? write_quoted(at, v->outside.pointer, v->length)
-                                                            : at + v->length;
+    switch (copy_and_look(at, v->outside.pointer, v->length)) {
+    case PLAIN:
+        return at + v->length;
+    case QUOTES:
+        memmove(at + 1, at, v->length); /* still in the first cache */
+        at[0] = at[v->length + 1] = '"';
+        return at + v->length + 2;
+    case DOUBLED_QUOTES:
+        break;
+    }
+    return write_quoted(at, v->outside.pointer, v->length);
 }
 
 /* One line a type that is not text: its kind, the C type of its values, the most bytes of a value's text, and that
