@@ -1,7 +1,7 @@
 /* The text of typed values (worker/value_text.h) against the engine's own cast, value by value: of every type
  * random bits, values near each border, and what tables usually hold. Every byte must be equal.
  *
- *     test_value_text [--seed N] [--count N] [--type NAME] [--all-floats PART]
+ *     test_value_differential [--seed N] [--count N] [--type NAME] [--all-floats PART]
  *
  * `count` values of each type. Without --seed the time gives one; it is printed, and gives the same values
  * again. --all-floats tests the floats of one 256th, PART, of all bit patterns instead. */
