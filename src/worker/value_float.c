@@ -116,6 +116,15 @@ static char *put_decimal(char *to, struct decimal d)
                             : 1;
     upper |= DIGITS_ASCII;
     lower |= DIGITS_ASCII;
+    if (exponent >= 0 && exponent < 7) {
+        /* in registers: all digits one byte late, and over the first eight bytes those before the point */
+        unsigned point = 8 * (unsigned)(exponent + 1);
+        uint64_t digits = (uint64_t)(unsigned char)first | upper << 8;
+        uint64_t before = ((uint64_t)1 << point) - 1;
+        digits_put_word(digits_put_word(to + 2, upper), lower);
+        digits_put_word(to, (digits & before) | (uint64_t)'.' << point | (digits & ~before) << 8);
+        return to + ((int)used > exponent + 2 ? (int)used + 1 : exponent + 3);
+    }
     if (exponent >= 0 && exponent < 16) {
         char *point = to + 1 + exponent;
         *to = first;
@@ -146,6 +155,28 @@ static char *put_special(char *to, bool negative, bool nan)
     return to + 3 + negative;
 }
 
+/* Most numbers that people store are whole, or have few decimals. Where one divided by a power of ten, both exact,
+ * gives v, it reads back as v; and of the decimal numbers of at most 15 digits no other one does, so it is the
+ * shortest. NULL if v is none of these. */
+static inline char *put_short(char *to, double v)
+{
+    if (v < 1e9) {
+        uint64_t millionths = (uint64_t)(v * 1e6 + 0.5);
+        if (millionths < 100 || (double)millionths / 1e6 != v) /* below 0.0001 there is an exponent */
+            return NULL;
+        uint32_t whole = (uint32_t)(millionths / 1000000), fraction = (uint32_t)(millionths % 1000000);
+        to = text_of_uint32(to, whole);
+        if (fraction)
+            return value_text_micros(to, fraction);
+    } else {
+        if (v >= 1e15 || (double)(uint64_t)v != v)
+            return NULL;
+        to = digits_put(to, (uint64_t)v);
+    }
+    memcpy(to, ".0", 2);
+    return to + 2;
+}
+
 /* The engine is wrong about three powers of two: it writes their doubles (10^242 as a letter), and so must we. */
 static const char *mistaken(int exponent)
 {
@@ -168,6 +199,9 @@ char *text_of_double(char *to, double v)
     to += negative;
     if (exponent == 0 && fraction == 0)
         return (char *)memcpy(to, "0.0", 3) + 3;
+    char *end = put_short(to, negative ? -v : v);
+    if (end)
+        return end;
     const char *mistake = fraction == 0 ? mistaken(exponent) : NULL;
     if (mistake) {
         size_t length = strlen(mistake);

@@ -79,13 +79,14 @@ char *text_of_decimal128(char *to, int64_t upper, uint64_t lower, unsigned width
 /* A year that is not 0001 to 9999, and with it the day of the year. `days` since 1970. */
 static char *put_far_day(char *to, int64_t days, const char **ret_era)
 {
-    /* 16 million years later all is positive; 400 years are 146,097 days */
-    uint64_t day = (uint64_t)(days - VALUE_DAYS_0001 + 306 + (int64_t)40000 * 146097);
+    /* so much later all is positive, even what 64 bits of seconds hold; 400 years are 146,097 days */
+    const int64_t later = 1000000000;
+    uint64_t day = (uint64_t)(days - VALUE_DAYS_0001 + 306 + later * 146097);
     uint64_t quarters = 4 * day + 3;
     uint64_t product = (uint64_t)2939745 * ((quarters % 146097) | 3);
     uint32_t day_of_year = (uint32_t)product / (2939745 * 4);
     int64_t year =
-        (int64_t)(100 * (quarters / 146097) + (product >> 32)) + (day_of_year >= 306) - 400 * 40000;
+        (int64_t)(100 * (quarters / 146097) + (product >> 32)) + (day_of_year >= 306) - later * 400;
     *ret_era = year <= 0 ? " (BC)" : "";
     if (year <= 0)
         year = 1 - year;

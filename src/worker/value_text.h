@@ -32,7 +32,7 @@
 #define TEXT_MAX_UINT32 10       /* 4294967295 */
 #define TEXT_MAX_UINT64 20       /* 18446744073709551615 */
 #define TEXT_MAX_UINT128 39      /* 340282366920938463463374607431768211455 */
-#define TEXT_MAX_FLOAT 19        /* -1000000000000000.0 */
+#define TEXT_MAX_FLOAT 24        /* a few have the digits of a DOUBLE */
 #define TEXT_MAX_DOUBLE 24       /* -2.2250738585072014e-308 */
 #define TEXT_MAX_DECIMAL 21      /* up to 18 digits, the sign, the point; and one for what does not fit its type */
 #define TEXT_MAX_DECIMAL128 42   /* up to 38 digits */
