@@ -37,6 +37,11 @@ void sha256_free(struct sha256 *h)
     free(h);
 }
 
+void sha256_clear(struct sha256 *h)
+{
+    EVP_DigestInit_ex(h->running, NULL, NULL);
+}
+
 void sha256_update(struct sha256 *h, const void *data, size_t len)
 {
     EVP_DigestUpdate(h->running, data, len);
