@@ -713,7 +713,8 @@ int main(int argc, char **argv)
         for (int i = 0; i < count; i++) {
             if (events[i].data.ptr == &is_signal) {
                 answer_stats(NULL);
-                return 0;
+                fflush(stdout);
+                _exit(0); /* with whatever is open */
             }
             if (events[i].data.ptr == &is_listener)
                 on_connection(listener);
