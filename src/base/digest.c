@@ -37,7 +37,7 @@ void sha256_free(struct sha256 *h)
     free(h);
 }
 
-void sha256_restart(struct sha256 *h)
+void sha256_clear(struct sha256 *h)
 {
     EVP_DigestInit_ex(h->running, NULL, NULL);
 }

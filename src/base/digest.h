@@ -15,7 +15,7 @@ struct sha256; /* a running hash */
 
 struct sha256 *sha256_new(void); /* NULL: out of memory */
 void sha256_free(struct sha256 *h);
-void sha256_restart(struct sha256 *h);
+void sha256_clear(struct sha256 *h); /* begins again */
 void sha256_update(struct sha256 *h, const void *data, size_t len);
 void sha256_final(struct sha256 *h, uint8_t ret_digest[SHA256_BYTES]); /* the hash so far; the state stays usable */
 

@@ -34,6 +34,28 @@ void http_curl_prepare(CURL *easy, const char *url, int64_t connect_ms)
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(easy, CURLOPT_PROXY, "");
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(easy, CURLOPT_USERAGENT, "downloads-server/" VERSION);
+    curl_easy_setopt(easy, CURLOPT_USERAGENT, HTTP_CURL_USER_AGENT);
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)connect_ms);
+}
+
+enum http_outcome http_curl_outcome(CURLcode code, bool connected, struct error *e)
+{
+    switch (code) {
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_ISSUER_ERROR:
+        error_set(e, ERROR_CONFIG, "its certificate is not trusted");
+        return HTTP_IMPOSSIBLE;
+    case CURLE_URL_MALFORMAT:
+    case CURLE_UNSUPPORTED_PROTOCOL:
+    case CURLE_OUT_OF_MEMORY:
+        error_set(e, ERROR_INTERNAL, "%s", curl_easy_strerror(code));
+        return HTTP_IMPOSSIBLE;
+    case CURLE_OPERATION_TIMEDOUT:
+        error_set(e, ERROR_UNAVAILABLE, "no answer in time");
+        break;
+    default:
+        error_set(e, ERROR_UNAVAILABLE, "%s", curl_easy_strerror(code));
+    }
+    return connected ? HTTP_BROKEN : HTTP_UNREACHABLE;
 }

@@ -5,9 +5,13 @@
 
 #include "base/buf.h"
 #include "base/http_curl.h"
+#include "base/http_upload.h"
 
-/* libcurl copies a body through this buffer. Larger ones were no faster (docs/decisions/s3.md). */
+/* libcurl copies a body through this buffer; large ones do not come here (http_upload.h). */
 #define UPLOAD_BUFFER (256 * 1024L)
+
+/* Of all connections, so many may be kept by uploads without being used. */
+#define IDLE_SHARE 4
 
 /* Fewer bytes a second are a stalled connection. */
 #define SILENCE_BYTES 1024L
@@ -15,12 +19,14 @@
 struct http_transfers {
     CURLM *multi;
     char *ca_file;
+    struct http_uploads *uploads;
     struct http_transfer *running;
 };
 
 struct http_transfer {
     struct http_transfers *ts;
     struct http_transfer *next, **link; /* in ts->running */
+    struct http_upload *upload;         /* it is this; NULL: it is libcurl's, and as follows */
     CURL *easy;
     struct curl_slist *headers;
     const char *body;
@@ -39,7 +45,9 @@ struct http_transfers *http_transfers_new(const struct http_transfers_options *o
         ts->multi = curl_multi_init();
     if (started && ts && ts->multi && o->ca_file)
         ts->ca_file = strdup(o->ca_file);
-    if (!started || !ts || !ts->multi || (o->ca_file && !ts->ca_file)) {
+    if (ts && ts->multi)
+        ts->uploads = http_uploads_new(ts->multi, ts->ca_file, o->connections_max / IDLE_SHARE);
+    if (!started || !ts || !ts->multi || !ts->uploads || (o->ca_file && !ts->ca_file)) {
         error_set(e, ERROR_INTERNAL, "the HTTP client does not start");
         http_transfers_free(ts);
         return NULL;
@@ -53,11 +61,13 @@ struct http_transfers *http_transfers_new(const struct http_transfers_options *o
 static void transfer_free(struct http_transfer *t)
 {
     if (t->link) {
-        curl_multi_remove_handle(t->ts->multi, t->easy);
+        if (t->easy)
+            curl_multi_remove_handle(t->ts->multi, t->easy);
         *t->link = t->next;
         if (t->next)
             t->next->link = t->link;
     }
+    http_upload_free(t->upload);
     curl_easy_cleanup(t->easy);
     curl_slist_free_all(t->headers);
     buf_release(&t->answer);
@@ -70,6 +80,7 @@ void http_transfers_free(struct http_transfers *ts)
         return;
     while (ts->running)
         transfer_free(ts->running);
+    http_uploads_free(ts->uploads);
     curl_multi_cleanup(ts->multi);
     free(ts->ca_file);
     free(ts);
@@ -145,33 +156,40 @@ static void prepare(struct http_transfer *t, const struct http_transfer_options 
     set_method(t, o->method);
 }
 
-struct http_transfer *http_transfer_start(struct http_transfers *ts, const struct http_transfer_options *o,
-                                          struct error *e)
+static bool start_libcurl(struct http_transfer *t, const struct http_transfer_options *o, struct error *e)
 {
-    struct http_transfer *t = calloc(1, sizeof *t);
-    if (!t || !(t->easy = curl_easy_init())) {
-        free(t);
-        error_set(e, ERROR_INTERNAL, "out of memory");
-        return NULL;
-    }
-    t->ts = ts;
+    t->easy = curl_easy_init();
+    if (!t->easy)
+        return error_set(e, ERROR_INTERNAL, "out of memory");
     t->body = o->body;
     t->body_len = o->body_len;
-    t->done = o->done;
-    t->context = o->context;
-    buf_init(&t->answer, o->answer_max);
     /* libcurl waits a second for "100 Continue" before a larger body, and names a POST's type by itself. */
     bool ok = http_curl_append_header(&t->headers, "Expect:");
     for (const char *const *h = o->headers; ok && *h; h++)
         ok = http_curl_append_header(&t->headers, *h);
-    if (!ok) {
-        error_set(e, ERROR_INVALID, "a request header has control characters");
-        transfer_free(t);
+    if (!ok)
+        return error_set(e, ERROR_INVALID, "a request header has control characters");
+    prepare(t, o);
+    return curl_multi_add_handle(t->ts->multi, t->easy) == CURLM_OK ||
+           error_set(e, ERROR_INTERNAL, "the HTTP client fails");
+}
+
+struct http_transfer *http_transfer_start(struct http_transfers *ts, const struct http_transfer_options *o,
+                                          struct error *e)
+{
+    struct http_transfer *t = calloc(1, sizeof *t);
+    if (!t) {
+        error_set(e, ERROR_INTERNAL, "out of memory");
         return NULL;
     }
-    prepare(t, o);
-    if (curl_multi_add_handle(ts->multi, t->easy) != CURLM_OK) {
-        error_set(e, ERROR_INTERNAL, "the HTTP client fails");
+    t->ts = ts;
+    t->done = o->done;
+    t->context = o->context;
+    buf_init(&t->answer, o->answer_max);
+    bool is_upload = http_upload_is_for(o);
+    if (is_upload)
+        t->upload = http_upload_start(ts->uploads, o, t, e);
+    if (is_upload ? !t->upload : !start_libcurl(t, o, e)) {
         transfer_free(t);
         return NULL;
     }
@@ -190,6 +208,8 @@ void http_transfer_cancel(struct http_transfer *t)
 
 int http_transfer_status(const struct http_transfer *t)
 {
+    if (t->upload)
+        return http_upload_status(t->upload);
     long status = 0;
     curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
     return (int)status;
@@ -197,6 +217,8 @@ int http_transfer_status(const struct http_transfer *t)
 
 const char *http_transfer_header(const struct http_transfer *t, const char *name)
 {
+    if (t->upload)
+        return http_upload_header(t->upload, name);
     struct curl_header *header;
     if (curl_easy_header(t->easy, name, 0, CURLH_HEADER, -1, &header) != CURLHE_OK)
         return NULL;
@@ -205,13 +227,14 @@ const char *http_transfer_header(const struct http_transfer *t, const char *name
 
 const char *http_transfer_body(const struct http_transfer *t, size_t *ret_len)
 {
-    *ret_len = t->answer.len;
-    return t->answer.data ? t->answer.data : "";
+    const struct buf *body = t->upload ? http_upload_body(t->upload) : &t->answer;
+    *ret_len = body->len;
+    return body->data ? body->data : "";
 }
 
 const char *http_transfer_detail(const struct http_transfer *t)
 {
-    return t->error_text;
+    return t->upload ? http_upload_detail(t->upload) : t->error_text;
 }
 
 static enum http_outcome outcome_of(const struct http_transfer *t, CURLcode code, struct error *e)
@@ -222,40 +245,41 @@ static enum http_outcome outcome_of(const struct http_transfer *t, CURLcode code
         return HTTP_STOPPED;
     curl_off_t connected_us = 0; /* 0 until the connection stands */
     curl_easy_getinfo(t->easy, CURLINFO_PRETRANSFER_TIME_T, &connected_us);
-    switch (code) {
-    case CURLE_PEER_FAILED_VERIFICATION:
-    case CURLE_SSL_CACERT_BADFILE:
-    case CURLE_SSL_ISSUER_ERROR:
-        error_set(e, ERROR_CONFIG, "its certificate is not trusted");
-        return HTTP_IMPOSSIBLE;
-    case CURLE_URL_MALFORMAT:
-    case CURLE_UNSUPPORTED_PROTOCOL:
-    case CURLE_OUT_OF_MEMORY:
-        error_set(e, ERROR_INTERNAL, "%s", curl_easy_strerror(code));
-        return HTTP_IMPOSSIBLE;
-    case CURLE_OPERATION_TIMEDOUT:
-        error_set(e, ERROR_UNAVAILABLE, "no answer in time");
-        break;
-    default:
-        error_set(e, ERROR_UNAVAILABLE, "%s", curl_easy_strerror(code));
-    }
-    return connected_us ? HTTP_BROKEN : HTTP_UNREACHABLE;
+    return http_curl_outcome(code, connected_us != 0, e);
+}
+
+static void end(struct http_transfer *t, enum http_outcome outcome, const struct error *e)
+{
+    t->done(t->context, t, outcome, e);
+    transfer_free(t);
 }
 
 bool http_transfers_run(struct http_transfers *ts, int64_t wait_ms, struct error *e)
 {
     int running, left;
-    if (curl_multi_poll(ts->multi, NULL, 0, wait_ms < 0 ? 0 : (int)wait_ms, NULL) != CURLM_OK ||
+    struct curl_waitfd *waits;
+    unsigned wait_count;
+    if (wait_ms < 0)
+        wait_ms = 0;
+    if (!http_uploads_prepare(ts->uploads, &wait_ms, &waits, &wait_count) ||
+        curl_multi_poll(ts->multi, waits, wait_count, (int)wait_ms, NULL) != CURLM_OK ||
         curl_multi_perform(ts->multi, &running) != CURLM_OK)
         return error_set(e, ERROR_INTERNAL, "the HTTP client fails");
+    struct error failure;
+    enum http_outcome outcome;
+    struct http_transfer *t;
     for (const CURLMsg *m; (m = curl_multi_info_read(ts->multi, &left));) {
-        struct http_transfer *t;
         curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &t);
-        struct error failure;
-        enum http_outcome outcome = outcome_of(t, m->data.result, &failure);
-        t->done(t->context, t, outcome, &failure);
-        transfer_free(t);
+        if (!t) {
+            http_uploads_on_connected(ts->uploads, m->easy_handle, m->data.result);
+            continue;
+        }
+        outcome = outcome_of(t, m->data.result, &failure);
+        end(t, outcome, &failure);
     }
+    http_uploads_move(ts->uploads);
+    while ((t = http_uploads_next(ts->uploads, &outcome, &failure)))
+        end(t, outcome, &failure);
     return true;
 }
 

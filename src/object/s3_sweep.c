@@ -75,6 +75,9 @@ static void on_upload_listed(void *context, const char *key, const char *upload_
     struct s3_sweep *w = context;
     if (strcmp(key, w->key) != 0 || w->id_count == UPLOADS_MAX)
         return;
+    for (size_t i = 0; i < w->id_count; i++)
+        if (strcmp(w->ids[i], upload_id) == 0)
+            return; /* the one that was asked for by its id */
     char *id = strdup(upload_id);
     if (id)
         w->ids[w->id_count++] = id;

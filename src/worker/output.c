@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
+#include "base/sha256_pair.h"
 
 #define NO_BUFFER UINT32_MAX
 
@@ -12,14 +12,13 @@ struct output {
     struct part_buffers buffers; /* `grown` is set under the lock, before the first of them is free */
     output_send_fn send;
     void *context;
-    struct sha256 *hash;      /* of the file */
-    struct sha256 *part_hash; /* of the current part; NULL: not wanted */
+    struct sha256_pair *hashes;
+    bool hash_parts;
     struct secret_scan scan;
     uint32_t current; /* the buffer being filled, or NO_BUFFER */
     uint8_t *data;    /* its bytes: */
     size_t filled, size;
     uint64_t announced; /* bytes of all parts sent */
-    uint64_t hash_ns;   /* processor time */
 
     struct {
         pthread_mutex_t lock;
@@ -34,15 +33,12 @@ struct output {
 struct output *output_new(struct parts *parts, bool hash_parts, output_send_fn send, void *context, struct error *e)
 {
     struct output *o = calloc(1, sizeof *o);
-    if (o) {
-        o->hash = sha256_new();
-        o->part_hash = hash_parts ? sha256_new() : NULL;
-    }
-    if (!o || !o->hash || (hash_parts && !o->part_hash)) {
+    if (!o || !(o->hashes = sha256_pair_new(hash_parts))) {
         error_set(e, ERROR_MEMORY, "out of memory");
         output_free(o);
         return NULL;
     }
+    o->hash_parts = hash_parts;
     o->buffers.first = parts;
     o->send = send;
     o->context = context;
@@ -59,8 +55,7 @@ void output_free(struct output *o)
         return;
     pthread_cond_destroy(&o->synced.changed);
     pthread_mutex_destroy(&o->synced.lock);
-    sha256_free(o->hash);
-    sha256_free(o->part_hash);
+    sha256_pair_free(o->hashes);
     free(o);
 }
 
@@ -77,10 +72,8 @@ static bool hand_over(struct output *o, struct error *e)
     uint8_t digest[SHA256_BYTES];
     if (secret_scan_feed(&o->scan, o->data, length))
         return error_set(e, ERROR_SECRET, "the result contains the access token of the data source");
-    if (o->part_hash) {
-        sha256_final(o->part_hash, digest);
-        sha256_restart(o->part_hash);
-    }
+    if (o->hash_parts)
+        sha256_pair_cut(o->hashes, digest);
 
     /* Marked first: the answer may be there before send() returns. */
     pthread_mutex_lock(&o->synced.lock);
@@ -89,7 +82,7 @@ static bool hand_over(struct output *o, struct error *e)
     o->current = NO_BUFFER;
     o->announced += length;
     o->filled = o->size = 0;
-    return o->send(o->context, index, length, o->part_hash ? digest : NULL, e);
+    return o->send(o->context, index, length, o->hash_parts ? digest : NULL, e);
 }
 
 /* Takes a free buffer, and waits for one. */
@@ -115,15 +108,6 @@ static bool take_buffer(struct output *o, struct error *e)
     return true;
 }
 
-static void hash(struct output *o, const uint8_t *data, size_t length)
-{
-    int64_t start = clock_thread_cpu_ns();
-    sha256_update(o->hash, data, length);
-    if (o->part_hash)
-        sha256_update(o->part_hash, data, length);
-    o->hash_ns += (uint64_t)(clock_thread_cpu_ns() - start);
-}
-
 bool output_write(struct output *o, const void *data, size_t length, struct error *e)
 {
     const uint8_t *from = data;
@@ -132,8 +116,7 @@ bool output_write(struct output *o, const void *data, size_t length, struct erro
             return false;
         size_t n = o->size - o->filled;
         n = n < length ? n : length;
-        memcpy(o->data + o->filled, from, n);
-        hash(o, from, n);
+        sha256_pair_copy(o->hashes, o->data + o->filled, from, n);
         o->filled += n;
         from += n;
         length -= n;
@@ -145,13 +128,8 @@ bool output_finish(struct output *o, uint8_t ret_digest[SHA256_BYTES], struct er
 {
     if (o->filled > 0 && !hand_over(o, e))
         return false;
-    sha256_final(o->hash, ret_digest);
+    sha256_pair_final(o->hashes, ret_digest);
     return true;
-}
-
-uint64_t output_hash_ns(const struct output *o)
-{
-    return o->hash_ns;
 }
 
 uint64_t output_bytes(const struct output *o)

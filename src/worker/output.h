@@ -33,7 +33,7 @@ void output_free(struct output *o);
  * file is visible only as a whole, and this one never becomes whole. `secrets` must outlive the output. */
 void output_watch(struct output *o, const struct secret_patterns *secrets);
 
-/* Appends bytes, and hashes them as they pass: they are still in the processor's cache. Fails with ERROR_CANCELLED
+/* Appends bytes, and hashes them on the way: they are still in the processor's cache. Fails with ERROR_CANCELLED
  * after output_cancel(), or with the error of `send`. */
 MUST_CHECK bool output_write(struct output *o, const void *data, size_t length, struct error *e);
 
@@ -42,9 +42,6 @@ MUST_CHECK bool output_finish(struct output *o, uint8_t ret_digest[SHA256_BYTES]
 
 /* Bytes written so far. */
 uint64_t output_bytes(const struct output *o);
-
-/* Processor time that hashing took, in nanoseconds. */
-uint64_t output_hash_ns(const struct output *o);
 
 /* Control thread: the server is done with buffer `index`. false: it did not have it. */
 MUST_CHECK bool output_free_buffer(struct output *o, uint32_t index);

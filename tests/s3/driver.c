@@ -146,7 +146,9 @@ static int upload(int argc, char **argv)
         *size++ = '\0';
         u->key = argv[i];
         u->size = strtoull(size, NULL, 10);
-        u->buffers = calloc(store->parts_a_job, store->part_size);
+        u->buffers = malloc(store->parts_a_job * store->part_size);
+        if (u->buffers) /* else a benchmark would send the kernel's one page of zeros over and over */
+            memset(u->buffers, 'x', store->parts_a_job * store->part_size);
         for (uint32_t b = 0; b < store->parts_a_job; b++)
             u->free_buffers[u->free_count++] = b;
         struct error e;

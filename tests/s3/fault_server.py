@@ -11,6 +11,7 @@ A fault is a file in faults/, named after it, with one function:
 import http.client
 import importlib.util
 import os
+import select
 import socket
 import socketserver
 import struct
@@ -74,6 +75,12 @@ def slowly(bytes_a_second):
     return Act("slowly", rate=bytes_a_second)
 
 
+def raw(text, early=False, deaf=False):
+    """These very bytes ({etag}: the real answer's), and then the end of the connection. Early: before the body is read, which
+    is not passed on. Deaf: and it is not read afterwards either, so that the client cannot get rid of it."""
+    return Act("early" if early else "raw", text=text, deaf=deaf)
+
+
 def altered(**headers):
     """The real answer with other headers (None: without)."""
     return Act("altered", headers={k.replace("_", "-"): v for k, v in headers.items()})
@@ -95,6 +102,8 @@ class Connection(socketserver.StreamRequestHandler):
     rbufsize = 1 << 20
 
     def handle(self):
+        with self.server.lock:
+            self.server.connections += 1
         while self.one():
             pass
 
@@ -116,6 +125,8 @@ class Connection(socketserver.StreamRequestHandler):
         if name == "reset first":
             self.reset()
             return False
+        if name == "early":
+            return self.last_words(act.text, act.deaf)
         body = self.read_body(request.length, name, getattr(act, "rate", 0))
         if body is None:
             return False
@@ -126,6 +137,8 @@ class Connection(socketserver.StreamRequestHandler):
             return self.answer(request, act.status, act.headers, act.body)
         if name == "lose answer":
             return False
+        if name == "raw":
+            return self.last_words(act.text.replace("{etag}", next(v for k, v in answer_headers if k.lower() == "etag")))
         if name == "then":
             act.call()
         if name == "altered":
@@ -134,6 +147,23 @@ class Connection(socketserver.StreamRequestHandler):
                 if value is not None:
                     answer_headers.append((key, value))
         return self.answer(request, status_, answer_headers, answer_body) and name != "close after"
+
+    def last_words(self, text, deaf=False):
+        """A close while there is something to read would be a reset, and might take them with it."""
+        try:
+            if deaf:
+                self.request.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            self.wfile.write(text.encode())
+            self.request.shutdown(socket.SHUT_WR)
+            if deaf:
+                gone = select.poll()
+                gone.register(self.request, select.POLLRDHUP)
+                gone.poll(20000)
+            while not deaf and self.request.recv(1 << 20):
+                pass
+        except OSError:
+            pass
+        return False
 
     def read_body(self, length, name, rate):
         pieces, left = [], length
@@ -189,6 +219,7 @@ class FaultServer(socketserver.ThreadingTCPServer):
         self.swift, self.port_behind = swift, swift.port
         self.lock = threading.Lock()
         self.seen = []  # (kind, key, part)
+        self.connections = 0  # on which a request came
         self.released = threading.Event()
         self.endpoint = f"http://127.0.0.1:{self.server_address[1]}"
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()

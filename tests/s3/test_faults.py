@@ -78,7 +78,9 @@ def bucket_is_left_clean(swift):
 
 PASSING = ["none", "part_500", "part_503_slow_down", "part_400_request_timeout", "part_reset_midway",
            "idle_connections_are_closed", "complete_200_with_error", "complete_answer_lost",
-           "complete_no_such_upload_after_a_retry", "complete_is_not_xml", "create_answer_lost", "slow_store"]
+           "complete_no_such_upload_after_a_retry", "complete_is_not_xml", "create_answer_lost", "slow_store",
+           "part_answers_in_pieces", "part_taken_before_it_is_sent", "part_answer_is_not_http", "part_answer_is_cut_off",
+           "part_answer_has_two_lengths"]
 
 
 @pytest.mark.parametrize("fault", PASSING)
@@ -90,8 +92,19 @@ def test_a_fault_that_passes(swift, fault):
         assert read(swift, f"org/{fault}.csv") == content(SIZE)
         tries = d.server.count("part") + d.server.count("complete") + d.server.count("create") - 5
         expected = {"none": 0, "idle_connections_are_closed": 0, "complete_is_not_xml": 0, "slow_store": 0,
-                    "part_500": 2, "part_503_slow_down": 3}
+                    "part_answers_in_pieces": 0, "part_500": 2, "part_503_slow_down": 3}
         assert tries == expected.get(fault, 1)
+
+
+@pytest.mark.parametrize("fault, connections", [("none", 3), ("idle_connections_are_closed", 9)])
+def test_connections_are_used_again_while_they_live(swift, fault, connections):
+    """Two parts at a time: the rest of the requests has a connection of its own (Create is never on one that was kept)."""
+    with Driver(swift, fault, S3_PARTS_A_JOB="2") as d:
+        outcomes = d.upload(f"org/a.csv={6 * PART}")
+        assert set(outcomes) == {("org/a.csv", "finished")}
+        assert read(swift, "org/a.csv") == content(6 * PART)
+        assert d.server.count("part") == 6
+        assert d.server.connections == connections
 
 
 FAILING = {
@@ -108,6 +121,8 @@ FAILING = {
     "create_oversized": ("storage_failed", "too long"),
     "create_malformed": ("storage_failed", "not understood"),
     "access_denied": ("configuration", "s3:PutObject"),
+    "part_refused_early_in_chunks": ("configuration", "s3:PutObject"),
+    "part_answer_too_long": ("storage_failed", "too long"),
     "clock_skew": ("configuration", "36000 s behind"),
 }
 
