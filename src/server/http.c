@@ -11,6 +11,7 @@
 
 #define TIMEOUT_DEFAULT_S 60
 #define BACKLOG 4096
+#define ACCEPTS_AT_ONCE 64 /* then the loop's other work has its turn */
 #define IO_MAX (256 * 1024) /* bytes of one read or write: an event leaves in one piece */
 #define LINGER_MAX (16 * 1024 * 1024)
 #define LINGER_MS 5000
@@ -151,6 +152,7 @@ static void on_settle(evutil_socket_t fd, short what, void *context)
     (void)fd, (void)what;
     struct http_server *s = context;
     struct http_connection *c;
+    s->accepted = 0; /* each makes its connection due: the listener has returned */
     while ((c = TAILQ_FIRST(&s->due))) {
         TAILQ_REMOVE(&s->due, c, due);
         c->is_due = false;
@@ -177,6 +179,8 @@ static struct bufferevent *on_accept(struct event_base *base, void *context)
     bufferevent_set_max_single_read(bev, IO_MAX);
     bufferevent_set_max_single_write(bev, IO_MAX);
     s->connection_count++;
+    if (++s->accepted >= ACCEPTS_AT_ONCE)
+        event_add(s->resume, &(struct timeval){0});
     update_accepting(s);
     http_connection_make_due(TAKE_PTR(c)); /* evhttp's connection does not exist yet */
     return bev;

@@ -53,7 +53,8 @@ struct http_server {
     struct event *settle;
 
     bool accepting;
-    struct event *resume; /* pending: accepting pauses after an error */
+    unsigned accepted;    /* in one go */
+    struct event *resume; /* pending: accepting pauses, after an error or so many */
 };
 
 struct http_stream {
