@@ -12,6 +12,7 @@
 #include "server/http_gate.h"
 
 #define STREAM_READ_MAX (64 * 1024) /* what a client may push while it is being answered */
+#define STREAM_READ_ONCE 512        /* its end, most often: a read that finds just that takes memory for as much as it may */
 
 static struct evhttp_connection *connection_of(const struct http_request *r)
 {
@@ -346,6 +347,7 @@ struct http_stream *http_stream_begin(struct http_request *r, const struct http_
         stop_reading(bev);
     else
         forget_request(r);
+    bufferevent_set_max_single_read(bev, STREAM_READ_ONCE);
     return s;
 }
 
@@ -503,6 +505,7 @@ void http_stream_end(struct http_stream *s)
     stop_reading(bev);
     bufferevent_set_timeouts(bev, timeout, timeout);
     bufferevent_setwatermark(bev, EV_READ, 0, 0);
+    bufferevent_set_max_single_read(bev, HTTP_IO_MAX);
     evhttp_send_reply_end(ev);
     if (chunked) /* the last chunk is to be written yet; else the next request may be coming in already */
         stop_reading(bev);

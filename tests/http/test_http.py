@@ -530,6 +530,30 @@ def test_nothing_is_left_of_closed_connections():
     s.stop()
 
 
+def test_memory_is_given_back():
+    raise_own_limit(8000)
+    s = Server(max_connections=6000)
+    with open(f"/proc/{s.process.pid}/maps") as f:
+        if "asan" in f.read():
+            pytest.skip("the sanitizer keeps what is freed")
+    s.counts()
+    before = s.rss_anon_kib()
+    clients = [s.connect() for _ in range(5000)]
+    for c in clients:
+        c.send("GET /ticks?n=0&ms=600000 HTTP/1.1\r\nHost: a\r\n\r\n")
+    for c in clients:
+        assert c.head()[0] == 200
+    assert s.rss_anon_kib() - before > 8192  # else there is nothing to see
+    for c in clients:
+        c.close()
+    s.wait_for(connections=0)
+    end = time.monotonic() + DEADLINE
+    while s.rss_anon_kib() - before > 4096:
+        assert time.monotonic() < end, s.rss_anon_kib()
+        time.sleep(0.05)
+    s.stop()
+
+
 def raise_own_limit(count):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < count:
