@@ -22,6 +22,7 @@ from service import Service, download_request, status_of
 
 PAUSE_MS = 500
 LATENCY_S = 15
+STAMPED = None  # set by prepare()
 SILENT = "SELECT count(*) FROM range(1000000000000)"
 TALKING = "SELECT * FROM range(1000000000)"
 
@@ -44,11 +45,20 @@ class Stamped:
                     f"'{self.build}/downloads-worker' \"$@\"\n")
         os.chmod(worker, 0o755)
         service.BUILD = directory
+        self.processes = []
+
+    def end(self):
+        service.BUILD = self.build
+        for process in self.processes:
+            process.kill()
+            process.wait()
 
     def start(self, source, **variables):
         os.environ |= {"LD_PRELOAD": self.library, "STREAM_STAMP_FILE": self.page}
         try:
-            return Service(source, **variables)
+            server = Service(source, **variables)
+            self.processes.append(server.process)
+            return server
         finally:
             del os.environ["LD_PRELOAD"], os.environ["STREAM_STAMP_FILE"]
 
@@ -63,6 +73,7 @@ class Client:
     def __init__(self, port):
         program = os.path.join(STAMPED.build, "tools", "bench_stream_client")
         self.process = subprocess.Popen([program, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        STAMPED.processes.append(self.process)
 
     def tell(self, line):
         self.process.stdin.write(line + "\n")
@@ -109,9 +120,10 @@ def idle(source, count, seconds):
     server = STAMPED.start(source, QUEUE_WORKERS=1, QUEUE_SIZE=1000, WORKER_THREADS=1)
     time.sleep(2)
     bare, _ = share_of_a_core(server, seconds, time.sleep)
+    figures = {"bare_share": bare, "bare_kib": status_of(server.pid, "RssAnon")[0]}
     print(f"no stream: {bare:.2f} % of a core, RssAnon {status_of(server.pid, 'RssAnon')[0] / 1024:.1f} MiB")
     create(server, SILENT, until=b"status_update")
-    jobs = [create(server, SILENT) for _ in range(100)]
+    jobs = [create(server, SILENT) for _ in range(min(count, 100))]
     client = Client(server.port)
     before = status_of(server.pid, "RssAnon")[0]
     STAMPED.take_longest()
@@ -129,8 +141,12 @@ def idle(source, count, seconds):
     grown = status_of(server.pid, "RssAnon")[0] - before
     print(f"idle for {seconds} s: {share:.2f} % of a core, {answer['heartbeats']} heartbeats, {answer['lost']} lost; longest pass "
           f"{wall:.1f} ms ({cpu:.1f} of CPU); {grown / count:.2f} KiB a stream")
+    figures |= {"streams": count, "seconds": seconds, "share": share, "heartbeats": answer["heartbeats"], "lost": answer["lost"],
+                "kib_a_stream": grown / count, "longest_ms": wall}
     client.tell("close")
     service.wait_until(lambda: len(os.listdir(f"/proc/{server.pid}/fd")) < 200, 30, "the server closes them")
+    time.sleep(5)  # memory goes back a few seconds later
+    figures["closed_kib"] = status_of(server.pid, "RssAnon")[0]
     print(f"all closed: RssAnon {status_of(server.pid, 'RssAnon')[0] / 1024:.1f} MiB")
     begun = time.monotonic()
     answer = client.open(jobs[0], count)
@@ -138,9 +154,10 @@ def idle(source, count, seconds):
           f"{STAMPED.take_longest()[0]:.1f} ms")
     client.end()
     server.kill()
+    return figures
 
 
-def latency(source, jobs, subscribers, others, busy=False):
+def latency(source, jobs, subscribers, others, busy=False, seconds=LATENCY_S):
     server = STAMPED.start(source, QUEUE_WORKERS=jobs + 1, QUEUE_SIZE=1000)
     ids = [create(server, TALKING, until=b"progress") for _ in range(jobs)]
     if busy:
@@ -152,22 +169,30 @@ def latency(source, jobs, subscribers, others, busy=False):
     if others:
         client.open(waiting, others)
     STAMPED.take_longest()
-    share, answer = share_of_a_core(server, LATENCY_S, lambda s: client.tell(f"measure {s}"))
+    share, answer = share_of_a_core(server, seconds, lambda s: client.tell(f"measure {s}"))
     wall, cpu = STAMPED.take_longest()
     print(f"{jobs} jobs to {subscribers} subscribers each{f', {others} idle streams' if others else ''}{', beside a busy machine' if busy else ''}: "
           f"{answer['events']} events, median {answer['p50']:.1f} ms, p99 {answer['p99']:.1f}, longest {answer['max']:.1f}; "
           f"longest pass {wall:.1f} ms ({cpu:.1f} of CPU); {share:.1f} % of a core")
     client.end()
     server.kill()
+    return {"jobs": jobs, "subscribers": subscribers, "others": others, "busy": busy, "events": answer["events"], "p50": answer["p50"],
+            "p99": answer["p99"], "max": answer["max"], "longest_ms": wall, "share": share}
+
+
+def prepare(directory):
+    """Before all else: stamped programs go into the directory. What it returns ends what may still run."""
+    global STAMPED
+    STAMPED = Stamped(directory)
+    return STAMPED.end
 
 
 def main():
-    global STAMPED
     source = sys.argv[1]
     count = int(sys.argv[2]) if len(sys.argv) > 2 else 10000
     seconds = int(sys.argv[3]) if len(sys.argv) > 3 else 60
     with tempfile.TemporaryDirectory(prefix="downloads-bench-") as directory:
-        STAMPED = Stamped(directory)
+        prepare(directory)
         idle(source, count, seconds)
         latency(source, 1, 1000, 0)
         latency(source, 10, 100, 0)
@@ -176,4 +201,5 @@ def main():
         latency(source, 10, 100, 0, busy=True)
 
 
-main()
+if __name__ == "__main__":
+    main()
