@@ -77,14 +77,23 @@ void mailbox_post(struct mailbox *m, struct task *t)
         eventfd_write(m->fd, 1); /* cannot fail: the counter is far from its end */
 }
 
-void mailbox_drain(struct mailbox *m)
+void mailbox_drain_some(struct mailbox *m, size_t limit)
 {
+    struct task_list tasks = {0};
     eventfd_t count;
     eventfd_read(m->fd, &count);
     pthread_mutex_lock(&m->shared.lock);
-    struct task_list tasks = m->shared.tasks;
-    m->shared.tasks = (struct task_list){0};
+    for (size_t i = 0; i < limit && m->shared.tasks.first; i++)
+        task_list_append(&tasks, task_list_take(&m->shared.tasks));
+    bool more = m->shared.tasks.first;
     pthread_mutex_unlock(&m->shared.lock);
+    if (more)
+        eventfd_write(m->fd, 1);
     for (struct task *t; (t = task_list_take(&tasks));)
         t->done(t);
+}
+
+void mailbox_drain(struct mailbox *m)
+{
+    mailbox_drain_some(m, SIZE_MAX);
 }

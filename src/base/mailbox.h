@@ -40,4 +40,7 @@ void mailbox_post(struct mailbox *m, struct task *t);
 /* Calls `done` of what is there now, in the order of posting. What these calls post waits for the next drain. */
 void mailbox_drain(struct mailbox *m);
 
+/* The same for at most `limit` of them; what is left keeps the descriptor readable. */
+void mailbox_drain_some(struct mailbox *m, size_t limit);
+
 #endif

@@ -3,15 +3,23 @@
 #include <assert.h>
 #include <errno.h>
 #include <event2/listener.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <malloc.h>
 #include <search.h>
 #include <signal.h>
+#include <sys/socket.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 
 #define TIMEOUT_DEFAULT_S 60
 #define BACKLOG 4096
-#define IO_MAX (256 * 1024) /* bytes of one read or write: an event leaves in one piece */
+#define DESCRIPTORS_FROM 512 /* connections */
+#define DESCRIPTORS_AT_ONCE 1024
+#define TRIM_AFTER 1000 /* connections that went; and so much later: */
+#define TRIM_S 3
+#define ACCEPTS_AT_ONCE 64 /* then the loop's other work has its turn */
 #define LINGER_MAX (16 * 1024 * 1024)
 #define LINGER_MS 5000
 #define LINGER_IDLE_S 2
@@ -71,6 +79,17 @@ static void connection_free(struct http_connection *c)
     free(c);
 }
 
+/* Many that came and went leave the heap full of holes, which the C library keeps. */
+static void on_trim(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd, (void)what;
+    struct http_server *s = context;
+    s->peak = s->connection_count;
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
+}
+
 static void connection_release(struct http_connection *c)
 {
     struct http_server *s = c->server;
@@ -78,6 +97,8 @@ static void connection_release(struct http_connection *c)
     s->connection_count--;
     connection_free(c);
     update_accepting(s);
+    if (s->peak - s->connection_count >= TRIM_AFTER && !evtimer_pending(s->trim, NULL))
+        event_add(s->trim, &(struct timeval){.tv_sec = TRIM_S});
 }
 
 static void on_linger_event(struct bufferevent *bev, short what, void *context)
@@ -100,6 +121,11 @@ static void on_linger_read(struct bufferevent *bev, void *context)
  * while it sends would reset the connection, and the answer could be lost with it. */
 static void connection_linger(struct http_connection *c)
 {
+    char byte;
+    if (recv(bufferevent_getfd(c->bev), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) {
+        connection_release(c); /* it did already */
+        return;
+    }
     const struct timeval idle = {.tv_sec = LINGER_IDLE_S};
     c->linger_until = clock_monotonic_ms() + LINGER_MS;
     bufferevent_disable(c->bev, EV_READ | EV_WRITE);
@@ -141,9 +167,37 @@ static void connection_settle(struct http_connection *c)
     struct http_request *r = c->request;
     if (r && !r->is_stream)
         return; /* its answer makes it due again */
-    connection_linger(c);
     if (r)
         http_stream_tell_closed(r);
+    connection_linger(c);
+}
+
+static void on_nothing(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd, (void)what, (void)context;
+}
+
+/* libevent keeps 16 bytes for each descriptor number that it ever saw, for good. Made when a connection comes, each holds a page of what that
+ * connection had beside it, long after it has gone: 24 MiB of 10,000. So where many come they are made ahead, side by side. */
+static void show_descriptors(struct http_server *s)
+{
+    unsigned end = s->descriptors_shown + DESCRIPTORS_AT_ONCE;
+    if (s->connection_count < DESCRIPTORS_FROM || s->descriptors_shown > s->options.max_connections || s->socket_count == 0)
+        return;
+    for (; s->descriptors_shown < end; s->descriptors_shown++) {
+        int copy = fcntl(evhttp_bound_socket_get_fd(s->sockets[0]), F_DUPFD_CLOEXEC, (int)s->descriptors_shown);
+        struct event *e =
+            copy == (int)s->descriptors_shown ? event_new(s->options.base, copy, EV_READ, on_nothing, NULL) : NULL;
+        if (e) {
+            event_add(e, NULL);
+            event_free(e);
+        }
+        if (copy < 0) {
+            s->descriptors_shown = UINT_MAX; /* at the limit: there are no more */
+            return;
+        }
+        close(copy);
+    }
 }
 
 static void on_settle(evutil_socket_t fd, short what, void *context)
@@ -151,11 +205,13 @@ static void on_settle(evutil_socket_t fd, short what, void *context)
     (void)fd, (void)what;
     struct http_server *s = context;
     struct http_connection *c;
+    s->accepted = 0; /* each makes its connection due: the listener has returned */
     while ((c = TAILQ_FIRST(&s->due))) {
         TAILQ_REMOVE(&s->due, c, due);
         c->is_due = false;
         connection_settle(c);
     }
+    show_descriptors(s);
 }
 
 /* From evhttp for each accepted connection. With NULL it makes a bufferevent of its own, which serves as well
@@ -174,9 +230,12 @@ static struct bufferevent *on_accept(struct event_base *base, void *context)
         return NULL;
     }
     bufferevent_incref(bev);
-    bufferevent_set_max_single_read(bev, IO_MAX);
-    bufferevent_set_max_single_write(bev, IO_MAX);
-    s->connection_count++;
+    bufferevent_set_max_single_read(bev, HTTP_IO_MAX);
+    bufferevent_set_max_single_write(bev, HTTP_IO_MAX);
+    if (++s->connection_count > s->peak)
+        s->peak = s->connection_count;
+    if (++s->accepted >= ACCEPTS_AT_ONCE)
+        event_add(s->resume, &(struct timeval){0});
     update_accepting(s);
     http_connection_make_due(TAKE_PTR(c)); /* evhttp's connection does not exist yet */
     return bev;
@@ -259,7 +318,8 @@ struct http_server *http_server_new(const struct http_server_options *options, s
     s->http = evhttp_new(options->base);
     s->settle = event_new(options->base, -1, 0, on_settle, s);
     s->resume = evtimer_new(options->base, on_resume, s);
-    if (!s->http || !s->settle || !s->resume) {
+    s->trim = evtimer_new(options->base, on_trim, s);
+    if (!s->http || !s->settle || !s->resume || !s->trim) {
         error_set(e, ERROR_INTERNAL, "out of memory");
         http_server_free(s);
         return NULL;
@@ -318,5 +378,7 @@ void http_server_free(struct http_server *s)
         event_free(s->settle);
     if (s->resume)
         event_free(s->resume);
+    if (s->trim)
+        event_free(s->trim);
     free(s);
 }

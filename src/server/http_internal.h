@@ -24,6 +24,7 @@
 #include "server/http_listen.h"
 #include "server/http_query.h"
 
+#define HTTP_IO_MAX (256 * 1024) /* bytes of one read or write: an event leaves in one piece */
 #define HTTP_REQUEST_ID_MAX 64
 
 struct http_connection {
@@ -48,12 +49,15 @@ struct http_server {
     struct timeval timeout;
 
     void *connections; /* tree of struct http_connection */
-    unsigned connection_count;
+    unsigned connection_count, peak; /* the most since memory was given back */
+    struct event *trim;
+    unsigned descriptors_shown;      /* to libevent: below this it has made what it keeps */
     TAILQ_HEAD(, http_connection) due; /* to be settled when the call that is under way has returned */
     struct event *settle;
 
     bool accepting;
-    struct event *resume; /* pending: accepting pauses after an error */
+    unsigned accepted;    /* in one go */
+    struct event *resume; /* pending: accepting pauses, after an error or so many */
 };
 
 struct http_stream {

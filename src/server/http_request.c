@@ -4,6 +4,7 @@
 #include <event2/http_struct.h>
 #include <jansson.h>
 #include <strings.h>
+#include <sys/socket.h>
 
 #include "base/digest.h"
 #include "base/mailbox.h"
@@ -11,6 +12,7 @@
 #include "server/http_gate.h"
 
 #define STREAM_READ_MAX (64 * 1024) /* what a client may push while it is being answered */
+#define STREAM_READ_ONCE 512        /* its end, most often: a read that finds just that takes memory for as much as it may */
 
 static struct evhttp_connection *connection_of(const struct http_request *r)
 {
@@ -309,6 +311,23 @@ static struct http_request *request_of(const struct http_stream *s)
     return CONTAINER_OF(s, struct http_request, stream);
 }
 
+/* The headers are on their way, and what came is not looked at again: a stream may stay for hours, and these are a third of its memory. What
+ * evhttp asks for at the end is whether the connection closes. */
+static void forget_request(struct http_request *r)
+{
+    struct evkeyvalq *out = evhttp_request_get_output_headers(r->ev);
+    bool closes = has_token(evhttp_find_header(out, "Connection"), "close");
+    evhttp_clear_headers(out);
+    evhttp_clear_headers(evhttp_request_get_input_headers(r->ev));
+    if (closes)
+        evhttp_add_header(out, "Connection", "close");
+    free(TAKE_PTR(r->ev->uri));
+    if (r->ev->uri_elems)
+        evhttp_uri_free(TAKE_PTR(r->ev->uri_elems));
+    http_query_free(TAKE_PTR(r->query));
+    free(TAKE_PTR(r->path));
+}
+
 struct http_stream *http_stream_begin(struct http_request *r, const struct http_stream_options *o)
 {
     struct http_stream *s = &r->stream;
@@ -326,6 +345,9 @@ struct http_stream *http_stream_begin(struct http_request *r, const struct http_
     bufferevent_setwatermark(bev, EV_READ, 0, STREAM_READ_MAX);
     if (o->length >= 0)
         stop_reading(bev);
+    else
+        forget_request(r);
+    bufferevent_set_max_single_read(bev, STREAM_READ_ONCE);
     return s;
 }
 
@@ -337,48 +359,129 @@ static void on_drained(struct evhttp_connection *evcon, void *context)
         o->drained(o->context);
 }
 
-static bool add_framed(struct evbuffer *out, const void *data, size_t length)
+struct http_chunk {
+    unsigned references;
+    size_t prefix, length; /* of the frame's head, and of the data */
+    char framed[];         /* <length in hex>CRLF<data>CRLF (RFC 9112, 7.1) */
+};
+
+struct http_chunk *http_chunk_new(const void *data, size_t length)
 {
-    return evbuffer_add_printf(out, "%zx\r\n", length) > 0 && evbuffer_add(out, data, length) == 0 &&
-           evbuffer_add(out, "\r\n", 2) == 0;
+    char head[24];
+    size_t prefix = (size_t)snprintf(head, sizeof head, "%zx\r\n", length);
+    struct http_chunk *c = length ? malloc(sizeof *c + prefix + length + 2) : NULL;
+    if (!c)
+        return NULL;
+    *c = (struct http_chunk){.references = 1, .prefix = prefix, .length = length};
+    memcpy(c->framed, head, prefix);
+    memcpy(c->framed + prefix, data, length);
+    memcpy(c->framed + prefix + length, "\r\n", 2);
+    return c;
 }
 
-/* Only the first write goes through evhttp, which then knows `drained`: it would begin the write timeout anew
- * each time, and a reader that takes nothing would never be dropped as long as there is something new to tell
- * it. */
-static bool stream_add(struct http_request *r, struct evbuffer *chunk, const void *data, size_t length)
+void http_chunk_release(struct http_chunk *c)
+{
+    if (c && --c->references == 0)
+        free(c);
+}
+
+size_t http_chunk_length(const struct http_chunk *c)
+{
+    return c->length;
+}
+
+static void release_reference(const void *data, size_t length, void *chunk)
+{
+    (void)data, (void)length;
+    http_chunk_release(chunk);
+}
+
+/* Bytes that the socket took at once. Only where nothing waits before them, and nobody wants to hear when they have left. An error shows again
+ * when the loop writes, and ends the connection from there. */
+static size_t send_at_once(const struct http_request *r, const char *data, size_t length)
 {
     struct bufferevent *bev = r->connection->bev;
-    if (!r->stream.drained_set) {
-        if (evbuffer_add(chunk, data, length) < 0)
-            return false;
-        r->stream.drained_set = true;
-        evhttp_send_reply_chunk_with_cb(r->ev, chunk, on_drained, r);
-        if (r->stream.options.length >= 0)
-            stop_reading(bev);
+    if (r->stream.options.drained || evbuffer_get_length(bufferevent_get_output(bev)) > 0)
+        return 0;
+    ssize_t n = send(bufferevent_getfd(bev), data, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return n > 0 ? (size_t)n : 0;
+}
+
+/* Not by way of evhttp, which would begin the write timeout anew each time: a reader that takes nothing would never be dropped as long as there is
+ * something new to tell it. And most often not by way of the loop: that takes two more system calls, and memory, for each stream. */
+static bool add_chunk(struct http_request *r, struct http_chunk *c)
+{
+    bool is_framed = r->ev->chunked;
+    const char *data = is_framed ? c->framed : c->framed + c->prefix;
+    size_t length = is_framed ? c->prefix + c->length + 2 : c->length;
+    size_t sent = send_at_once(r, data, length);
+    if (sent == length)
         return true;
+    c->references++;
+    if (evbuffer_add_reference(bufferevent_get_output(r->connection->bev), data + sent, length - sent, release_reference, c) == 0)
+        return true;
+    c->references--;
+    return false;
+}
+
+/* With evhttp, which then knows `drained`. */
+static bool add_first(struct http_request *r, const void *data, size_t length)
+{
+    struct evbuffer *buffer = evbuffer_new();
+    bool ok = buffer && evbuffer_add(buffer, data, length) == 0;
+    if (ok) {
+        r->stream.drained_set = true;
+        evhttp_send_reply_chunk_with_cb(r->ev, buffer, on_drained, r);
+        if (r->stream.options.length >= 0)
+            stop_reading(r->connection->bev);
     }
-    if (!(r->ev->chunked ? add_framed(chunk, data, length) : evbuffer_add(chunk, data, length) == 0))
-        return false;
-    return evbuffer_add_buffer(bufferevent_get_output(bev), chunk) == 0;
+    if (buffer)
+        evbuffer_free(buffer);
+    return ok;
+}
+
+static bool add_copy(struct http_request *r, const void *data, size_t length)
+{
+    if (r->stream.options.length >= 0)
+        return evbuffer_add(bufferevent_get_output(r->connection->bev), data, length) == 0;
+    struct http_chunk *c = http_chunk_new(data, length);
+    bool ok = c && add_chunk(r, c);
+    http_chunk_release(c);
+    return ok;
+}
+
+static bool takes_no_more(const struct http_request *r)
+{
+    return r->gone || !r->has_body || r->connection->drop;
+}
+
+static void drop(struct http_request *r) /* out of memory */
+{
+    r->connection->drop = true;
+    http_connection_make_due(r->connection);
 }
 
 void http_stream_write(struct http_stream *s, const void *data, size_t length)
 {
     struct http_request *r = request_of(s);
-    if (length == 0 || r->gone || !r->has_body || r->connection->drop)
+    if (length == 0 || takes_no_more(r))
         return;
     if (s->options.length >= 0) {
         assert((int64_t)length <= s->left);
         s->left -= (int64_t)length;
     }
-    struct evbuffer *chunk = evbuffer_new();
-    if (!chunk || !stream_add(r, chunk, data, length)) {
-        r->connection->drop = true; /* out of memory */
-        http_connection_make_due(r->connection);
-    }
-    if (chunk)
-        evbuffer_free(chunk);
+    if (!(s->drained_set ? add_copy(r, data, length) : add_first(r, data, length)))
+        drop(r);
+}
+
+void http_stream_write_chunk(struct http_stream *s, struct http_chunk *c)
+{
+    struct http_request *r = request_of(s);
+    assert(s->options.length < 0);
+    if (takes_no_more(r))
+        return;
+    if (!(s->drained_set ? add_chunk(r, c) : add_first(r, c->framed + c->prefix, c->length)))
+        drop(r);
 }
 
 size_t http_stream_pending(const struct http_stream *s)
@@ -402,6 +505,7 @@ void http_stream_end(struct http_stream *s)
     stop_reading(bev);
     bufferevent_set_timeouts(bev, timeout, timeout);
     bufferevent_setwatermark(bev, EV_READ, 0, 0);
+    bufferevent_set_max_single_read(bev, HTTP_IO_MAX);
     evhttp_send_reply_end(ev);
     if (chunked) /* the last chunk is to be written yet; else the next request may be coming in already */
         stop_reading(bev);

@@ -1,5 +1,8 @@
 /* The event hub: who listens to which download, and how each is told.
  *
+ * An event goes to HUB_AT_ONCE subscribers of its download when it is published; when there are more, the loop does other work before the next so
+ * many. Each hears all events in order, but for progress that newer progress has overtaken. Heartbeats are spread over HUB_HEARTBEAT_S.
+ *
  * A subscriber is one client's event stream. It joins its download's topic first and is opened when it is known what to tell it, so that
  * nothing published in between is lost: hub_missed() says that there was something. All on the event loop.
  *
@@ -17,6 +20,8 @@
 #define HUB_SLOW_BYTES (64 * 1024)
 #define HUB_PENDING_MAX (1024 * 1024)
 #define HUB_HEARTBEAT_S 15
+#define HUB_AT_ONCE 128
+#define HUB_EVENTS_MAX 64 /* that a download's subscribers have yet to hear; beyond it the next waits until they have */
 
 struct hub;
 struct subscriber;
@@ -56,7 +61,8 @@ void hub_open(struct subscriber *s, struct http_request *r, const struct buf *fi
 bool hub_has_subscribers(const struct hub *h, const char *id);
 size_t hub_subscriber_count(const struct hub *h);
 
-/* Tells all open subscribers of the download one event. `version` is the event's id, 0 where it has none. */
+/* Tells all open subscribers of the download one event, some of them later (see above). `version` is the event's id, 0 where it has none. Out of
+ * memory: progress is left out, and for anything else the streams are broken off, so that their clients come back. */
 void hub_publish(struct hub *h, const char *id, enum hub_kind kind, int64_t version, const struct buf *text);
 
 /* The record was deleted: every stream of the download ends with an error that says so. */

@@ -25,6 +25,7 @@
 #define GOODBYE_MS 1000 /* for the last events to leave */
 #define GOODBYE_POLL_MS 20
 #define RECOVERY_RETRY_MS 1000
+#define ANSWERS_AT_ONCE 64 /* of other threads; then the loop's other work has its turn */
 #define SPARES_IDLE_MS (5 * 60 * 1000)
 
 struct server {
@@ -56,7 +57,7 @@ static void on_mailbox(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
-    mailbox_drain(((struct server *)arg)->mailbox);
+    mailbox_drain_some(((struct server *)arg)->mailbox, ANSWERS_AT_ONCE);
 }
 
 /* --- the end --- */

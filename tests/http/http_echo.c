@@ -3,7 +3,7 @@
  *     http_echo MAX_CONNECTIONS TIMEOUT_S HOST      prints its address, serves until SIGTERM
  *
  * /slow?ms=N       answers later
- * /ticks?n=N&ms=M  a chunked stream: N lines, one each M ms (N=0: for ever)
+ * /ticks?n=N&ms=M  a chunked stream: N lines, one each M ms (N=0: for ever); with kb=K each is one letter, K KiB of it
  * /bytes?n=N       a stream with a length, written as it drains
  * /short           a stream that ends before its length
  * /counts          connections, streams that were closed by their clients
@@ -35,7 +35,7 @@ struct work { /* an answer under way */
     struct http_request *request;
     struct http_stream *stream;
     struct event *timer;
-    uint64_t left, ms;
+    uint64_t left, ms, kb;
 };
 
 static void work_free(struct work *w)
@@ -71,7 +71,7 @@ static struct work *work_new(struct echo *e, struct http_request *r, event_callb
     struct work *w = calloc(1, sizeof *w);
     if (!w)
         abort();
-    *w = (struct work){.echo = e, .request = r, .left = number(r, "n"), .ms = number(r, "ms")};
+    *w = (struct work){.echo = e, .request = r, .left = number(r, "n"), .ms = number(r, "ms"), .kb = number(r, "kb")};
     LIST_INSERT_HEAD(&e->works, w, next);
     if (on_timer)
         w->timer = evtimer_new(e->base, on_timer, w);
@@ -91,7 +91,10 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
     (void)fd, (void)what;
     struct work *w = context;
     static const char line[] = "data: tick\n\n";
-    http_stream_write(w->stream, line, strlen(line));
+    static char letters[PIECE];
+    size_t length = w->kb * 1024 < sizeof letters ? w->kb * 1024 : sizeof letters;
+    memset(letters, 'a' + (int)(w->left % 26), length);
+    http_stream_write(w->stream, w->kb ? letters : line, w->kb ? length : strlen(line));
     if (w->left && --w->left == 0) {
         http_stream_end(w->stream);
         work_free(w);

@@ -62,6 +62,10 @@ class Server:
             fields = f.read().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def rss_anon_kib(self):
+        with open(f"/proc/{self.process.pid}/status") as f:
+            return int(next(line for line in f if line.startswith("RssAnon")).split()[1])
+
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
         _, errors = self.process.communicate(timeout=DEADLINE)
@@ -431,6 +435,21 @@ def test_each_event_is_one_chunk_at_once(server):
             assert c.chunk() == b"data: tick\n\n"
 
 
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+def test_a_reader_that_falls_behind_gets_every_byte(version):
+    """What the socket does not take at once waits, and goes out behind what it took."""
+    s = Server()
+    with s.connect() as c:
+        c.send(f"GET /ticks?n=400&ms=1&kb=60 HTTP/{version}\r\nHost: a\r\n\r\n")
+        end = time.monotonic() + DEADLINE
+        while s.rss_anon_kib() < 4096:  # of 24 MB the socket's buffers take a few
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        body = c.answer().body
+    assert body == b"".join(bytes([97 + left % 26]) * 60 * 1024 for left in range(400, 0, -1))
+    s.stop()
+
+
 def test_a_disconnect_is_noticed_at_once():
     s = Server(timeout_s=600)
     clients = [s.connect() for _ in range(10)]
@@ -464,9 +483,7 @@ def test_pushing_during_a_stream_is_bounded():
         with pytest.raises(TimeoutError):  # the socket's own buffers take a few MB, and no more
             for _ in range(200):
                 c.send(b"x" * (1 << 20))
-        with open(f"/proc/{s.process.pid}/status") as f:
-            rss = int(next(line for line in f if line.startswith("RssAnon")).split()[1])
-        assert rss < 8192, rss
+        assert s.rss_anon_kib() < 8192
     s.stop()
 
 
@@ -513,6 +530,30 @@ def test_nothing_is_left_of_closed_connections():
     s.stop()
 
 
+def test_memory_is_given_back():
+    raise_own_limit(8000)
+    s = Server(max_connections=6000)
+    with open(f"/proc/{s.process.pid}/maps") as f:
+        if "asan" in f.read():
+            pytest.skip("the sanitizer keeps what is freed")
+    s.counts()
+    before = s.rss_anon_kib()
+    clients = [s.connect() for _ in range(5000)]
+    for c in clients:
+        c.send("GET /ticks?n=0&ms=600000 HTTP/1.1\r\nHost: a\r\n\r\n")
+    for c in clients:
+        assert c.head()[0] == 200
+    assert s.rss_anon_kib() - before > 8192  # else there is nothing to see
+    for c in clients:
+        c.close()
+    s.wait_for(connections=0)
+    end = time.monotonic() + DEADLINE
+    while s.rss_anon_kib() - before > 4096:
+        assert time.monotonic() < end, s.rss_anon_kib()
+        time.sleep(0.05)
+    s.stop()
+
+
 def raise_own_limit(count):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < count:
@@ -547,6 +588,19 @@ def test_more_connections_than_allowed():
     for c in clients:
         c.close()
     s.wait_for(connections=0)
+    s.stop()
+
+
+def test_more_connections_than_are_accepted_in_one_go():
+    raise_own_limit(4000)
+    s = Server(timeout_s=600)
+    s.process.send_signal(signal.SIGSTOP)
+    clients = [s.connect() for _ in range(300)]
+    for c in clients:
+        c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    s.process.send_signal(signal.SIGCONT)
+    for c in clients:
+        assert c.answer().status == 200
     s.stop()
 
 

@@ -107,6 +107,35 @@ static void add_done(struct task *t)
     *a->total += a->value;
 }
 
+static void a_mailbox_hands_out_some_and_stays_readable(void **state)
+{
+    (void)state;
+    struct error e;
+    int total = 0;
+    struct mailbox *m = mailbox_new(&e);
+    assert_non_null(m);
+    struct addition all[5];
+    for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+        all[i] = (struct addition){.task = {.done = add_done}, .total = &total, .value = 1 << i};
+        mailbox_post(m, &all[i].task);
+    }
+    struct pollfd p = {.fd = mailbox_fd(m), .events = POLLIN};
+    mailbox_drain_some(m, 2);
+    assert_int_equal(total, 1 + 2); /* in the order of posting */
+    assert_int_equal(poll(&p, 1, 0), 1);
+    mailbox_drain_some(m, 2);
+    assert_int_equal(poll(&p, 1, 0), 1);
+    mailbox_drain_some(m, 2);
+    assert_int_equal(total, 31);
+    assert_int_equal(poll(&p, 1, 0), 0);
+    mailbox_post(m, &all[0].task);
+    assert_int_equal(poll(&p, 1, 0), 1);
+    mailbox_drain_some(m, 1);
+    assert_int_equal(total, 32);
+    assert_int_equal(poll(&p, 1, 0), 0);
+    mailbox_free(m);
+}
+
 static void tasks_come_back_through_the_mailbox(void **state)
 {
     (void)state;
@@ -141,6 +170,7 @@ int main(void)
         cmocka_unit_test(digests_are_those_of_the_standards),
         cmocka_unit_test(uuids_are_checked),
         cmocka_unit_test(tasks_come_back_through_the_mailbox),
+        cmocka_unit_test(a_mailbox_hands_out_some_and_stays_readable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

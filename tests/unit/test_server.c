@@ -54,6 +54,42 @@ void http_stream_write(struct http_stream *s, const void *data, size_t length)
     buf_append(&s->written, data, length);
 }
 
+struct http_chunk {
+    unsigned references;
+    size_t length;
+    char data[];
+};
+
+static unsigned chunks; /* that are there */
+
+struct http_chunk *http_chunk_new(const void *data, size_t length)
+{
+    struct http_chunk *c = malloc(sizeof *c + length);
+    assert_non_null(c);
+    *c = (struct http_chunk){.references = 1, .length = length};
+    memcpy(c->data, data, length);
+    chunks++;
+    return c;
+}
+
+void http_chunk_release(struct http_chunk *c)
+{
+    if (c && --c->references == 0) {
+        chunks--;
+        free(c);
+    }
+}
+
+size_t http_chunk_length(const struct http_chunk *c)
+{
+    return c->length;
+}
+
+void http_stream_write_chunk(struct http_stream *s, struct http_chunk *c)
+{
+    http_stream_write(s, c->data, c->length);
+}
+
 size_t http_stream_pending(const struct http_stream *s)
 {
     return s->pending;
@@ -173,10 +209,12 @@ static void progress_that_is_not_known_says_so(void **state)
 
 /* The hub */
 
+#define MANY (2 * HUB_AT_ONCE + 44)
+
 struct hub_state {
     struct event_base *base;
     struct hub *hub;
-    struct http_request requests[3];
+    struct http_request requests[MANY];
 };
 
 static int open_hub(void **state)
@@ -192,13 +230,14 @@ static int open_hub(void **state)
 static int close_hub(void **state)
 {
     struct hub_state *h = *state;
+    event_base_loop(h->base, EVLOOP_NONBLOCK);
     bool empty = hub_subscriber_count(h->hub) == 0;
     hub_free(h->hub);
     event_base_free(h->base);
     for (size_t i = 0; i < ARRAY_SIZE(h->requests); i++)
         buf_release(&h->requests[i].stream.written);
     free(h);
-    return empty ? 0 : -1;
+    return empty && chunks == 0 ? 0 : -1;
 }
 
 static struct buf fixed(const char *text)
@@ -279,6 +318,171 @@ static void a_slow_reader_is_spared_and_then_dropped(void **state)
     assert_told(&h->requests[0], "");
     assert_true(stream->aborted);
     assert_int_equal(hub_subscriber_count(h->hub), 0);
+}
+
+static void join_many(struct hub_state *h)
+{
+    for (int i = 0; i < MANY; i++)
+        join_and_open(h, ID, i, false, 1);
+}
+
+static unsigned told_of(struct hub_state *h, const char *text)
+{
+    unsigned count = 0;
+    for (int i = 0; i < MANY; i++)
+        count += h->requests[i].stream.written.data && !strcmp(h->requests[i].stream.written.data, text);
+    return count;
+}
+
+static void clear_many(struct hub_state *h)
+{
+    for (int i = 0; i < MANY; i++)
+        assert_told(&h->requests[i], h->requests[i].stream.written.data);
+}
+
+static void go(struct hub_state *h)
+{
+    event_base_loop(h->base, EVLOOP_ONCE);
+}
+
+/* Leaves the hub as the test wants it: empty. */
+static void end_many(struct hub_state *h)
+{
+    clear_many(h);
+    publish(h, ID, HUB_FINAL, 0, "end;");
+    while (hub_has_subscribers(h->hub, ID))
+        go(h);
+    assert_int_equal(told_of(h, "end;"), MANY);
+    assert_int_equal(chunks, 1); /* the hub's heartbeat */
+}
+
+static void many_are_told_by_and_by(void **state)
+{
+    struct hub_state *h = *state;
+    join_many(h);
+    publish(h, ID, HUB_STATE, 2, "two;");
+    assert_int_equal(told_of(h, "two;"), HUB_AT_ONCE);
+    go(h);
+    assert_int_equal(told_of(h, "two;"), 2 * HUB_AT_ONCE);
+    assert_int_equal(chunks, 2);
+    go(h);
+    assert_int_equal(told_of(h, "two;"), MANY);
+    assert_int_equal(chunks, 1);
+    end_many(h);
+}
+
+static void progress_that_is_overtaken_is_left_out(void **state)
+{
+    struct hub_state *h = *state;
+    join_many(h);
+    publish(h, ID, HUB_PROGRESS, 0, "10;");
+    publish(h, ID, HUB_PROGRESS, 0, "20;");
+    publish(h, ID, HUB_STATE, 2, "two;");
+    publish(h, ID, HUB_PROGRESS, 0, "30;");
+    for (int i = 0; i < 3; i++)
+        go(h);
+    assert_int_equal(told_of(h, "10;20;two;30;"), HUB_AT_ONCE);
+    assert_int_equal(told_of(h, "20;two;30;"), MANY - HUB_AT_ONCE);
+    end_many(h);
+}
+
+static void downloads_with_many_take_turns(void **state)
+{
+    struct hub_state *h = *state;
+    for (int i = 0; i < MANY; i++)
+        join_and_open(h, i % 2 ? ID : OTHER_ID, i, false, 1);
+    publish(h, ID, HUB_FINAL, 2, "end;");
+    publish(h, OTHER_ID, HUB_FINAL, 2, "end of the other;");
+    assert_int_equal(told_of(h, "end;"), HUB_AT_ONCE);
+    assert_int_equal(told_of(h, "end of the other;"), HUB_AT_ONCE);
+    go(h);
+    assert_int_equal(told_of(h, "end;"), MANY / 2);
+    assert_int_equal(told_of(h, "end of the other;"), HUB_AT_ONCE);
+    go(h);
+    assert_int_equal(told_of(h, "end of the other;"), MANY / 2);
+}
+
+static void who_comes_and_goes_meanwhile(void **state)
+{
+    struct hub_state *h = *state;
+    for (int i = 0; i < MANY - 2; i++)
+        join_and_open(h, ID, i, false, 1);
+    struct subscriber *waiting = hub_join(h->hub, ID, false);
+    publish(h, ID, HUB_STATE, 2, "two;");
+    join_and_open(h, ID, MANY - 1, false, 2); /* its record says it */
+    assert_true(hub_missed(waiting));
+    assert_false(hub_missed(waiting));
+    hub_drop(waiting);
+    for (int i = 0; i < MANY - 2; i += 2) /* told ones and others */
+        h->requests[i].stream.options.closed(h->requests[i].stream.options.context);
+    go(h);
+    unsigned told = told_of(h, "two;");
+    publish(h, ID, HUB_FINAL, 3, "end;");
+    assert_true(told >= (MANY - 2) / 2 && told < (MANY - 2) / 2 + HUB_AT_ONCE);
+    while (hub_has_subscribers(h->hub, ID))
+        go(h);
+    assert_int_equal(told_of(h, "two;end;"), (MANY - 2) / 2);
+    assert_told(&h->requests[MANY - 1], "end;");
+}
+
+static void a_shutdown_says_first_what_is_still_to_be_said(void **state)
+{
+    struct hub_state *h = *state;
+    join_many(h);
+    publish(h, ID, HUB_FINAL, 2, "end;");
+    assert_int_equal(told_of(h, "end;"), HUB_AT_ONCE);
+    hub_end_all(h->hub);
+    assert_int_equal(told_of(h, "end;"), MANY);
+}
+
+static void events_that_wait_are_bounded(void **state)
+{
+    struct hub_state *h = *state;
+    join_many(h);
+    struct buf all;
+    buf_init(&all, EVENT_TEXT_MAX);
+    for (int i = 0; i < 3 * HUB_EVENTS_MAX; i++) {
+        char text[16];
+        snprintf(text, sizeof text, "%d;", i);
+        buf_append_text(&all, text);
+        publish(h, ID, HUB_STATE, 2 + i, text);
+        assert_true(chunks <= HUB_EVENTS_MAX + 1);
+    }
+    for (int i = 0; i < 3; i++)
+        go(h);
+    assert_int_equal(told_of(h, all.data), MANY);
+    buf_release(&all);
+    end_many(h);
+}
+
+static int activate_if_persistent(const struct event_base *base, const struct event *e, void *count)
+{
+    (void)base;
+    if (event_get_events(e) & EV_PERSIST) {
+        event_active((struct event *)e, EV_TIMEOUT, 0);
+        ++*(int *)count;
+    }
+    return 0;
+}
+
+/* The hub's only timer that repeats itself is moved by hand. */
+static void heartbeats_are_spread(void **state)
+{
+    struct hub_state *h = *state;
+    unsigned heard = 0, ticks = 0;
+    join_many(h);
+    while (heard < MANY) {
+        int timers = 0;
+        event_base_foreach_event(h->base, activate_if_persistent, &timers);
+        assert_int_equal(timers, 1);
+        event_base_loop(h->base, EVLOOP_NONBLOCK);
+        unsigned now = told_of(h, ": heartbeat\n\n");
+        assert_true(now - heard <= MANY / 60 + 1); /* of 60 slots */
+        heard = now;
+        ticks++;
+    }
+    assert_int_equal(ticks, 60);
+    end_many(h);
 }
 
 static void a_client_that_goes_is_forgotten(void **state)
@@ -440,6 +644,13 @@ int main(void)
         HUB_TEST(all_of_a_download_are_told_until_its_end),
         HUB_TEST(who_is_not_open_yet_hears_that_it_missed_something),
         HUB_TEST(a_slow_reader_is_spared_and_then_dropped),
+        HUB_TEST(many_are_told_by_and_by),
+        HUB_TEST(progress_that_is_overtaken_is_left_out),
+        HUB_TEST(downloads_with_many_take_turns),
+        HUB_TEST(who_comes_and_goes_meanwhile),
+        HUB_TEST(a_shutdown_says_first_what_is_still_to_be_said),
+        HUB_TEST(events_that_wait_are_bounded),
+        HUB_TEST(heartbeats_are_spread),
         HUB_TEST(a_client_that_goes_is_forgotten),
         HUB_TEST(a_shutdown_tells_poster_and_followers_what_each_needs),
         SWEEPER_TEST(a_round_clears_away_what_attempts_left),
