@@ -2,10 +2,27 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <time.h>
 
-/* Larger blocks are not kept: they are rare, and would never be small again. */
-#define KEPT_MAX (BLOCKS_LIMIT / BLOCK_SIZE)
+/* Blocks are made several at a time, in memory of one huge page (of x86-64, and mostly of arm64): 512 page faults
+ * less. Not the first ones: a small job would clear more memory than it writes. */
+#define SLAB_SIZE ((size_t)2 << 20)
+#define SLAB_BLOCKS (SLAB_SIZE / sizeof(struct whole_block))
+#define SINGLE_BLOCKS 8
+
+struct whole_block {
+    struct block block;
+    uint8_t data[BLOCK_SIZE - sizeof(struct block)];
+};
+
+_Static_assert(sizeof(struct whole_block) == BLOCK_SIZE, "blocks fill a slab");
+
+/* What was allocated, to be freed. */
+struct memory {
+    struct memory *next;
+    void *blocks;
+};
 
 /* A thread beyond the limit may hold just what the job thread waits for. Mostly that is the thread whose rows came
  * last; where it is another one, it goes on after this time. */
@@ -17,7 +34,8 @@ struct block_pool {
         pthread_mutex_t lock;
         pthread_cond_t changed;
         struct block *free; /* the last one given back comes first: it is in some cache */
-        size_t free_count;
+        struct memory *memory;
+        size_t made; /* allocations for blocks of the usual size */
         uint64_t out;    /* bytes of memory in blocks that are not free */
         uintptr_t ahead; /* the thread whose rows were taken last */
         bool waits;      /* the job thread waits for rows */
@@ -49,9 +67,10 @@ void block_pool_free(struct block_pool *p)
 {
     if (!p)
         return;
-    for (struct block *b = p->synced.free, *next; b; b = next) {
-        next = b->next;
-        free(b);
+    for (struct memory *m = p->synced.memory, *next; m; m = next) {
+        next = m->next;
+        free(m->blocks);
+        free(m);
     }
     pthread_cond_destroy(&p->synced.changed);
     pthread_mutex_destroy(&p->synced.lock);
@@ -85,17 +104,21 @@ void block_pool_open(struct block_pool *p)
     pthread_mutex_unlock(&p->synced.lock);
 }
 
+static void make_free_locked(struct block_pool *p, struct block *b)
+{
+    b->next = p->synced.free;
+    p->synced.free = b;
+}
+
+/* Larger ones are not kept: they are rare, and would never be small again. Returns the next one. */
 static struct block *put_back_locked(struct block_pool *p, struct block *b)
 {
     struct block *next = b->next;
     p->synced.out -= b->capacity;
-    if (b->capacity > BLOCK_SIZE || p->synced.free_count >= KEPT_MAX) {
+    if (b->capacity > BLOCK_CAPACITY)
         free(b);
-        return next;
-    }
-    b->next = p->synced.free;
-    p->synced.free = b;
-    p->synced.free_count++;
+    else
+        make_free_locked(p, b);
     return next;
 }
 
@@ -136,38 +159,54 @@ static void wait_for_turn_locked(struct block_pool *p, uintptr_t thread)
     }
 }
 
+/* Blocks of the usual size, one of them for the caller. */
+static struct block *make_blocks_locked(struct block_pool *p)
+{
+    bool single = p->synced.made < SINGLE_BLOCKS;
+    struct memory *m = malloc(sizeof *m);
+    struct whole_block *blocks = single ? malloc(sizeof *blocks) : aligned_alloc(SLAB_SIZE, SLAB_SIZE);
+    if (!m || !blocks) {
+        free(m);
+        free(blocks);
+        return NULL;
+    }
+    if (!single)
+        madvise(blocks, SLAB_SIZE, MADV_HUGEPAGE); /* without huge pages it is only slower */
+    *m = (struct memory){.next = p->synced.memory, .blocks = blocks};
+    p->synced.memory = m;
+    p->synced.made++;
+    for (size_t i = 1; i < (single ? 1 : SLAB_BLOCKS); i++)
+        make_free_locked(p, &blocks[i].block);
+    return &blocks[0].block;
+}
+
+static struct block *take_usual_locked(struct block_pool *p)
+{
+    struct block *b = p->synced.free;
+    if (!b)
+        return make_blocks_locked(p);
+    p->synced.free = b->next;
+    return b;
+}
+
 static struct block *take(struct block_pool *p, size_t capacity, bool may_wait)
 {
     uintptr_t thread = this_thread();
-    struct block *b = NULL;
     pthread_mutex_lock(&p->synced.lock);
     if (may_wait)
         wait_for_turn_locked(p, thread);
-    p->synced.out += capacity;
-    if (capacity == BLOCK_SIZE && p->synced.free) {
-        b = p->synced.free;
-        p->synced.free = b->next;
-        p->synced.free_count--;
-    }
+    struct block *b = capacity > BLOCK_CAPACITY ? malloc(sizeof *b + capacity) : take_usual_locked(p);
+    if (b)
+        p->synced.out += capacity;
     pthread_mutex_unlock(&p->synced.lock);
-    if (!b)
-        b = malloc(sizeof *b + capacity);
-    if (!b) {
-        pthread_mutex_lock(&p->synced.lock);
-        p->synced.out -= capacity;
-        pthread_mutex_unlock(&p->synced.lock);
-        return NULL;
-    }
-    b->next = NULL;
-    b->capacity = capacity;
-    b->length = b->rows = 0;
-    b->thread = thread;
+    if (b)
+        *b = (struct block){.capacity = capacity, .thread = thread};
     return b;
 }
 
 bool block_writer_begin(struct block_writer *w, struct block_pool *p)
 {
-    struct block *b = take(p, BLOCK_SIZE, true);
+    struct block *b = take(p, BLOCK_CAPACITY, true);
     if (!b)
         return false;
     *w = (struct block_writer){.at = b->data, .end = b->data + b->capacity, .pool = p, .first = b, .last = b};
@@ -176,7 +215,7 @@ bool block_writer_begin(struct block_writer *w, struct block_pool *p)
 
 uint8_t *block_writer_more(struct block_writer *w, uint8_t *at, size_t need)
 {
-    struct block *b = take(w->pool, need > BLOCK_SIZE ? need : BLOCK_SIZE, false);
+    struct block *b = take(w->pool, need > BLOCK_CAPACITY ? need : BLOCK_CAPACITY, false);
     if (!b)
         return NULL;
     w->last->length = (size_t)(at - w->last->data);

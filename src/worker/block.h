@@ -10,7 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BLOCK_SIZE (256u << 10) /* of memory, and more only where one value needs it: stays in a core's cache */
+#define BLOCK_SIZE ((size_t)256 << 10) /* with its head, and more only where one value needs it: stays in a core's cache */
+#define BLOCK_CAPACITY (BLOCK_SIZE - sizeof(struct block))
 #define BLOCKS_LIMIT (64ull << 20) /* bytes of memory in lists that nobody has taken */
 
 struct block {
