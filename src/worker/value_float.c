@@ -179,15 +179,13 @@ static inline char *put_short(char *to, double v)
         int64_t millionths = (int64_t)(v * 1e6 + 0.5);
         if (millionths < 100 || (double)millionths / 1e6 != v) /* below 0.0001 there is an exponent */
             return NULL;
-        uint32_t whole = (uint32_t)(millionths / 1000000), fraction = (uint32_t)(millionths % 1000000);
-        to = text_of_uint32(to, whole);
-        if (fraction)
-            return value_text_micros(to, fraction);
-    } else {
-        if (v >= 1e15 || (double)(int64_t)v != v)
-            return NULL;
-        to = digits_put(to, (uint64_t)v);
+        to = text_of_uint32(to, (uint32_t)(millionths / 1000000));
+        *to = '.';
+        return digits_put_trimmed(to + 1, (uint32_t)(millionths % 1000000 * 100));
     }
+    if (v >= 1e15 || (double)(int64_t)v != v)
+        return NULL;
+    to = digits_put(to, (uint64_t)v);
     memcpy(to, ".0", 2);
     return to + 2;
 }
