@@ -101,12 +101,12 @@ static inline char *digits_put_padded(char *to, uint64_t v, unsigned count)
     return digits_put_16(to + count - 16, v % DIGITS_16);
 }
 
-/* Eight digits of 0 < v < DIGITS_8, but for the zeros at the end. */
+/* Eight digits of v < DIGITS_8 but for the zeros at the end; at least one. */
 static inline char *digits_put_trimmed(char *to, uint32_t v)
 {
     uint64_t digits = digits_of(v);
     digits_put_word(to, digits | DIGITS_ASCII);
-    return to + 8 - (unsigned)__builtin_clzll(digits) / 8;
+    return to + 8 - (unsigned)__builtin_clzll(digits | 1) / 8;
 }
 
 #endif

@@ -4,6 +4,8 @@ build.
     value_tables.py > value_tables.c
 """
 
+import datetime
+
 
 def table(declaration, items, per_line):
     print(f'\n{declaration} = {{')
@@ -14,8 +16,8 @@ def table(declaration, items, per_line):
 
 def month_days():
     """The days of a year from March on, and February's last."""
-    lengths = [(3, 31), (4, 30), (5, 31), (6, 30), (7, 31), (8, 31), (9, 30), (10, 31), (11, 30), (12, 31), (1, 31), (2, 29)]
-    return [f'"-{month:02}-{day:02}"' for month, length in lengths for day in range(1, length + 1)]
+    day = datetime.date(1999, 3, 1)
+    return [f'"{day + datetime.timedelta(days=i):-%m-%d}"' for i in range(366)]
 
 
 def reciprocal(i):
@@ -41,7 +43,8 @@ def significand(k):
 print('/* Made by value_tables.py. */')
 print('#include "worker/value_float.h"\n#include "worker/value_text.h"')
 table('const uint64_t value_powers_of_ten[20]', [f'{10**i}u' for i in range(20)], 4)
-table('const struct value_reciprocal value_reciprocals[19]', ['{0, 0}'] + [reciprocal(i) for i in range(1, 19)], 3)
+table('const struct value_reciprocal value_reciprocals[19]', ['{0, 0}'] + [reciprocal(i) for i in range(1, 19)],
+      3)
 table('const char value_pairs[100][2]', [f"{{'{i // 10}', '{i % 10}'}}" for i in range(100)], 8)
 table('const char value_month_days[366][8]', month_days(), 10)
 table('const struct value_significand value_significands[]', [significand(k) for k in range(-292, 325)], 2)

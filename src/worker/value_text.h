@@ -5,7 +5,7 @@
  * the lengths of the texts themselves, so that a row needs their sum and VALUE_TEXT_MAX more behind it.
  *
  * Pure, without allocation or locks: any thread, any value. A value that its type cannot hold (a TIME of 30
- * hours, a DECIMAL of too many digits) gets some text within the bounds.
+ * hours, a DECIMAL of too many digits), or whose cast the engine refuses, gets some text within the bounds.
  *
  * The values are what stands in the engine's vectors: 128 bits as (upper, lower), a UUID with its top bit
  * flipped, a TIMETZ as bits. */
@@ -34,7 +34,7 @@
 #define TEXT_MAX_UINT128 39      /* 340282366920938463463374607431768211455 */
 #define TEXT_MAX_FLOAT 24        /* a few have the digits of a DOUBLE */
 #define TEXT_MAX_DOUBLE 24       /* -2.2250738585072014e-308 */
-#define TEXT_MAX_DECIMAL 21      /* up to 18 digits, the sign, the point; and one for what does not fit its type */
+#define TEXT_MAX_DECIMAL 21      /* up to 18 digits, the sign, the point; one more that does not fit its type */
 #define TEXT_MAX_DECIMAL128 42   /* up to 38 digits */
 #define TEXT_MAX_DATE 18         /* 5877642-06-25 (BC) */
 #define TEXT_MAX_TIME 24         /* 23:59:59.999999; more where it is none */
@@ -54,7 +54,7 @@ static inline char *text_of_uint64(char *to, uint64_t v);
 char *text_of_int128(char *to, int64_t upper, uint64_t lower);
 char *text_of_uint128(char *to, uint64_t upper, uint64_t lower);
 
-/* The fewest digits that read back as the same number, but see value_float.c for the engine's few mistakes. */
+/* The fewest digits that read back as the same number; value_float.c has the engine's few exceptions. */
 char *text_of_float(char *to, float v);
 char *text_of_double(char *to, double v);
 
