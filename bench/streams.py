@@ -158,7 +158,7 @@ def idle(source, count, seconds):
 
 
 def latency(source, jobs, subscribers, others, busy=False, seconds=LATENCY_S):
-    server = STAMPED.start(source, QUEUE_WORKERS=jobs + 1, QUEUE_SIZE=1000)
+    server = STAMPED.start(source, QUEUE_WORKERS=jobs + busy, QUEUE_SIZE=1000)
     ids = [create(server, TALKING, until=b"progress") for _ in range(jobs)]
     if busy:
         create(server, SILENT, until=b"status_update")
