@@ -23,7 +23,7 @@ def pool():
 
 def of(what, salt, choices):
     """SQL: one of so many, by the hash of the row number."""
-    return f"(hash({what} * 64 + {salt}) % {choices})::BIGINT"
+    return f"(hash({what} * 1024 + {salt}) % {choices})::BIGINT"
 
 
 def quoted(value):
@@ -41,7 +41,7 @@ def lineitem(rows):
     return f"""CREATE TABLE lineitem AS
  SELECT i + 1 AS line, (i // 32) * 32 + i // 4 % 8 + 1 AS l_orderkey, {of('i', 1, parts)} + 1 AS l_partkey,
   {of('i', 2, max(1, rows // 600))} + 1 AS l_suppkey, (i % 4 + 1)::INTEGER AS l_linenumber, quantity::DECIMAL(15,2) AS l_quantity,
-  (quantity * ({of('i', 3, 11000000)} + 90000) / 100)::DECIMAL(15,2) AS l_extendedprice,
+  (quantity * ({of("i", 3, 120000)} + 90000) / 100)::DECIMAL(15,2) AS l_extendedprice,
   ({of('i', 4, 11)} / 100)::DECIMAL(15,2) AS l_discount, ({of('i', 5, 9)} / 100)::DECIMAL(15,2) AS l_tax,
   CASE WHEN day > 1260 THEN 'N' WHEN hash(i) % 2 = 0 THEN 'R' ELSE 'A' END AS l_returnflag,
   CASE WHEN day > 1260 THEN 'O' ELSE 'F' END AS l_linestatus, DATE '1992-01-02' + day AS l_shipdate,
