@@ -36,7 +36,13 @@ class Service:
                 break
         else:
             raise SystemExit("the server did not start")
-        threading.Thread(target=self.process.stderr.read, daemon=True).start()
+        self.log, process = [], self.process
+        threading.Thread(target=lambda: self.log.extend(process.stderr), daemon=True).start()
+
+    def take_log(self):
+        """The log's lines since the last call."""
+        lines, self.log[:] = list(self.log), []
+        return lines
 
     @property
     def pid(self):
