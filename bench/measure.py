@@ -1,4 +1,5 @@
 """What a run costs: CPU seconds by process, memory while it runs, and when what happened."""
+import contextlib
 import json
 import os
 import threading
@@ -138,9 +139,10 @@ class Server:
         directory = os.path.join(self.service.directory.name, "data")
 
         def probe():
-            if not seen and any(os.path.getsize(os.path.join(d, n)) for sub in ("tmp", "files")
-                                for d, _, names in os.walk(os.path.join(directory, sub)) for n in names):
-                seen.append(time.time())
+            with contextlib.suppress(FileNotFoundError):  # renamed just now
+                if not seen and any(os.path.getsize(os.path.join(d, n)) for sub in ("tmp", "files")
+                                    for d, _, names in os.walk(os.path.join(directory, sub)) for n in names):
+                    seen.append(time.time())
         return probe
 
     def kinds(self):

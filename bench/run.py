@@ -66,7 +66,7 @@ class SwiftStore(Swift):
     def clear(self):
         client = client_of(self)
         for key in self.keys():
-            client.delete_object(Bucket=self.bucket, Key=key, **{})
+            client.delete_object(Bucket=self.bucket, Key=key)
 
 
 def say(words):
@@ -75,7 +75,7 @@ def say(words):
 
 class Bench:
     def __init__(self, stack, settings):
-        self.stack, self.settings = stack, settings
+        self.settings, self.stack = settings, None
         say(f"data ({settings.kind})")
         self.source, self.rows = tables.make(os.path.join(BUILD, "tools", "duckdb_run"), CACHE, settings.kind)
         # Read once, so that nobody pays for a cold file.
@@ -308,9 +308,9 @@ def main():
             bench = Bench(stack, settings)
             for part in PARTS:
                 if part in only:
-                    getattr(bench, part)()
+                    with contextlib.ExitStack() as bench.stack:  # of the servers that this part starts
+                        getattr(bench, part)()
                     bench.results.setdefault("seconds", {})[part] = round(time.monotonic() - BEGUN, 1)
-            say("done; servers end")
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     raw = CACHE / f"results-{settings.kind}.json"
