@@ -2,6 +2,7 @@
 import contextlib
 import json
 import os
+import re
 import threading
 import time
 
@@ -197,19 +198,16 @@ class Server:
         return record
 
 
-STAGES = ["scan", "encode", "hash", "copy", "total"]
+STAGES = ["query", "encode", "hash", "copy"]
+TOLD = re.compile(r"worker's CPU ms: query ([\d.]+), encode ([\d.]+), hash ([\d.]+), copy ([\d.]+)")
 
 
 def stages_of(log):
-    """CPU seconds of the workers' stages, summed over the attempts that the server's log tells of; {} where it tells none."""
+    """CPU seconds of the workers' stages, summed over the jobs that the server's log tells of; {} where it tells none. `query` is
+    all that is none of the others, the start of the process included."""
     total = {}
     for line in log:
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        for stage in STAGES:
-            value = entry.get("cpu_us", {}).get(stage) if isinstance(entry.get("cpu_us"), dict) else None
-            if value is not None:
-                total[stage] = total.get(stage, 0) + value / 1e6
+        if found := TOLD.search(line):
+            for stage, ms in zip(STAGES, found.groups()):
+                total[stage] = total.get(stage, 0) + float(ms) / 1000
     return total

@@ -36,7 +36,15 @@ class Opponents:
         return self.run(who, f"COPY ({sql}) TO '{target}' (FORMAT csv, HEADER)", *options, store=store)
 
     def copy_null(self, sql):
-        return self.copy("copy_null", sql, "/dev/null")
+        """DuckDB locks what it writes, /dev/null too: another one's COPY to it on this machine is waited for."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                return self.copy("copy_null", sql, "/dev/null")
+            except RuntimeError as e:
+                if "Could not set lock" not in str(e) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
 
     def copy_file(self, sql, path):
         record = self.copy("copy_file", sql, path)
