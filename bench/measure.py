@@ -133,7 +133,15 @@ class Server:
             variables |= {k: v for k, v in store.environment().items() if v}
         self.service = Service(source, QUEUE_WORKERS=workers, WORKER_THREADS=threads, WORKER_MEMORY=memory, LOGGER_MODE="prod",
                                **variables)
-        stack.callback(self.service.stop)
+        # On the way out of an error or an interrupt nothing is waited for.
+        stack.push(lambda kind, *_: self.end(kind is not None))
+
+    def end(self, at_once):
+        if at_once:
+            self.service.kill()
+            self.service.directory.cleanup()
+        else:
+            self.service.stop()
 
     def stored_probe(self, seen):
         """When the embedded store's first byte is in a file."""

@@ -120,6 +120,9 @@ def targets_of(results):
     for size, records in sorted(results["sizes"].get("ours_sink", {}).items(), key=lambda s: float(s[0])):
         t.add("4", f"worker's peak RssAnon beyond the engine's limit of 256 MiB, {float(size) / GB:g} GB", "≤ 128 MiB",
               [r["peak"].get("worker", 0) / 1024 - 256 for r in records], 128, 0, unit=" MiB")
+    large = sorted((float(size), records) for size, records in results["sizes"].get("ours_sink", {}).items() if float(size) >= 1e9)
+    peaks = [statistics.median(r["peak"]["worker"] for r in records) for _, records in large]
+    t.add("4", "worker's peak RssAnon, 20 GB against 1 GB (FULL=1)", "flat: ≤ 1.10", [peaks[-1] / peaks[0]] if len(peaks) > 1 else [], 1.1)
     if "idle" in results:
         t.add("4", "server's RssAnon, idle", "≤ 20 MiB", [results["idle"]["server"] / 1024], 20, 1, unit=" MiB")
     for number, what, wanted, values, bound, digits, unit in results.get("streams", {}).get("targets", []):
@@ -137,7 +140,7 @@ def targets_of(results):
         requests = [statistics.median([requests_per_gb(r) for r in rs]) for s, rs in sizes.items() if float(s) >= 1e8]
         if requests:
             t.add("7", "S3 requests per GB over sizes: most against least", "constant", [max(requests) / min(requests)], 1.25,
-                  note="four requests a file are not for parts")
+                  note="three requests a file are not for parts")
     return t
 
 
@@ -275,7 +278,8 @@ def describe(m):
     packages = ", ".join(f"{k} {v}" for k, v in m["packages"].items() if v)
     return "\n".join([
         f"- {m['date']}, commit `{m['commit']}`, build type `{m['buildtype']}`",
-        f"- {m['cpu']}, {m['cores']} cores, {m['memory_kib'] / 1048576:.1f} GiB; load when it began: {m['load']:.2f}",
+        f"- {m['cpu']}, {m['cores']} cores, {m['memory_kib'] / 1048576:.1f} GiB; load when it began: {m['load']:.2f};"
+        f" others had {m['others']:.2f} cores meanwhile" + (": **too much for wall times to mean anything**" if m["others"] > 0.1 * m["cores"] else ""),
         f"- {m['system']}, kernel {m['kernel']}; {m['compiler']}; DuckDB {m['duckdb']}; {packages}; Python {m['python']}",
         f"- run: {m['kind']}, {m['rounds']} rounds, interleaved; engine threads: {m['threads']}, for us and for DuckDB"])
 

@@ -256,6 +256,25 @@ def at_once(works):
     return done
 
 
+class Others:
+    """How much of the machine those had who are no part of the benchmark: its figures are as good as this is small."""
+
+    def __init__(self):
+        self.before = self.look()
+
+    @staticmethod
+    def look():
+        with open("/proc/stat", encoding="ascii") as f:
+            busy = sum(int(n) for i, n in enumerate(f.readline().split()[1:9]) if i not in (3, 4)) / measure.TICK
+        times = os.times()
+        return time.monotonic(), busy, sum(times[:4])
+
+    def share(self):
+        """Once all that was started here has ended: cores, on average."""
+        wall, busy, own = (b - a for a, b in zip(self.before, self.look()))
+        return round(max(0, busy - own) / wall, 2)
+
+
 def output_of(*command):
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
     return done.stdout.strip()
@@ -301,6 +320,7 @@ def main():
     subprocess.run([ROOT / "tools" / "fetch-httpfs", CACHE / "extensions"], check=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     settings = Settings(options)
+    others = Others()
     temporary = tempfile.mkdtemp(prefix="tmp-", dir=CACHE)
     tempfile.tempdir = temporary
     try:
@@ -313,6 +333,7 @@ def main():
                     bench.results.setdefault("seconds", {})[part] = round(time.monotonic() - BEGUN, 1)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    bench.results["machine"]["others"] = others.share()
     raw = CACHE / f"results-{settings.kind}.json"
     raw.write_text(json.dumps(bench.results, indent=1))
     output = options.output or (CACHE / "smoke" if settings.kind == "smoke" else HERE)

@@ -13,7 +13,7 @@ import threading
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-BUILD = os.environ.get("BUILD", os.path.join(ROOT, "build"))
+BUILD = os.environ.get("BUILD") or os.environ.get("BUILD_DIR") or os.path.join(ROOT, "build")
 IDENTITY = {"x-user-id": "bench", "x-organization-id": "bench"}
 
 
