@@ -125,13 +125,20 @@ def targets_of(results):
     t.add("4", "worker's peak RssAnon, 20 GB against 1 GB (FULL=1)", "flat: ≤ 1.10", [peaks[-1] / peaks[0]] if len(peaks) > 1 else [], 1.1)
     if "idle" in results:
         t.add("4", "server's RssAnon, idle", "≤ 20 MiB", [results["idle"]["server"] / 1024], 20, 1, unit=" MiB")
-    for number, what, wanted, values, bound, digits, unit in results.get("streams", {}).get("targets", []):
-        t.add(number, what, wanted, values, bound, digits, unit=unit)
+    streams = results.get("streams")
+    if streams:
+        t.add("4", "server's RssAnon for each open event stream", "≤ 6 KiB", [streams["idle"]["kib_a_stream"]], 6, 2, unit=" KiB")
     small = results["small"].get("embedded")
     if small:
         t.add("5", "10 rows, embedded, one at a time: POST to `complete`, median", "< 15 ms",
               [1000 * statistics.median(small["1"]["complete"])], 15, 1, unit=" ms")
         t.add("5", "10 rows, embedded, 8 at a time", "≥ 200 jobs/s", [small["8"]["jobs"] / small["8"]["wall"]], -200, 0, unit=" jobs/s")
+    if streams:
+        idle = streams["idle"]
+        t.add("6", f"{idle['streams']:,} event streams, idle, heartbeats included", "≤ 2 % of a core", [idle["share"]], 2, 2, unit=" %")
+        for r in streams["latency"]:
+            t.add("6", f"progress of {r['jobs']} to {r['subscribers']:,} subscribers {'each, ' if r['jobs'] > 1 else ''}at p99", "≤ 100 ms", [r["p99"]], 100, 1,
+                  unit=" ms")
     sizes = results["sizes"].get("ours_sink", {})
     if len(sizes) > 1:
         costs = [statistics.median(cpus_per_gb(r)) for _, r in sorted(sizes.items(), key=lambda s: float(s[0]))]
@@ -275,6 +282,18 @@ def dominates(small):
     return f"With Postgres and S3, 8 at a time, {name} has most of the CPU time: {value:.1f} of {sum(parts.values()):.1f} ms a job."
 
 
+def stream_text(streams):
+    idle = streams["idle"]
+    out = [f"Without a stream the server takes {idle['bare_share']:.2f} % of a core and {idle['bare_kib'] / 1024:.1f} MiB (RssAnon). With {idle['streams']:,} open, "
+           f"one job running and the others waiting: {idle['share']:.2f} % of a core over {idle['seconds']} s, {idle['heartbeats']:,} heartbeats, {idle['lost']} streams lost, "
+           f"{idle['kib_a_stream']:.2f} KiB a stream; the loop's longest pass {idle['longest_ms']:.1f} ms.", "",
+           "Progress, from the worker's message to the client's read:", "", head("", "events", "median ms", "p99 ms", "longest ms", "the loop's longest pass ms", "% of a core")]
+    for r in streams["latency"]:
+        out.append(row(f"{r['jobs']} to {r['subscribers']:,} subscribers{' each' if r['jobs'] > 1 else ''}", f"{r['events']:,}", f"{r['p50']:.1f}", f"{r['p99']:.1f}",
+                       f"{r['max']:.1f}", f"{r['longest_ms']:.1f}", f"{r['share']:.1f}"))
+    return "\n".join(out)
+
+
 def describe(m):
     packages = ", ".join(f"{k} {v}" for k, v in m["packages"].items() if v)
     return "\n".join([
@@ -327,8 +346,8 @@ def render(results, written, plots_at):
     if results["small"]:
         out += ["## Small jobs", "", "Ten rows each, a process each; the clients (Python) are on the same cores.", "", small_table(results["small"]), "",
                 dominates(results["small"]), ""]
-    if results.get("streams", {}).get("text"):
-        out += ["## Event streams", "", results["streams"]["text"], ""]
+    if results.get("streams"):
+        out += ["## Event streams", "", stream_text(results["streams"]), ""]
     if "seconds" in results:
         out += [f"The run took {max(results['seconds'].values()):.0f} s.", ""]
     return "\n".join(out), t.text()

@@ -9,6 +9,7 @@ into the cache, .cache/bench. bench/report.py makes the page again out of these.
 Needs what the tests need (tools/install-packages test), root for Swift, and a quiet machine for figures that mean something."""
 import argparse
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -28,6 +29,7 @@ sys.path[:0] = [str(HERE), str(ROOT / "tests")]
 
 import measure  # noqa: E402
 import report  # noqa: E402
+import streams  # noqa: E402
 import tables  # noqa: E402
 from measure import Download, Server, family_cpu, minus, processes_cpu, rss_anon, settled_cpu  # noqa: E402
 from opponents import Opponents, client_of, file_hash, hash_cost  # noqa: E402
@@ -49,7 +51,8 @@ class Settings:
         self.rounds = options.rounds or (1 if smoke else 3)
         self.sizes = [1e5, 1e6] if smoke else [1e8, 1e9] + ([20e9] if options.full else [])
         self.small, self.small_services = (10, 5) if smoke else (500, 100)
-        self.streams, self.stream_seconds = (50, 2) if smoke else (10_000, 60 if options.full else 15)
+        # 15 s: each stream has its heartbeat once.
+        self.streams, self.stream_seconds, self.latency_seconds = (50, 1, 2) if smoke else (10_000, 60, 15) if options.full else (10_000, 15, 8)
         self.concurrent_rounds = 1 if smoke else 2
         self.concurrent = 10
 
@@ -80,11 +83,18 @@ class Bench:
         self.source, self.rows = tables.make(os.path.join(BUILD, "tools", "duckdb_run"), CACHE, settings.kind)
         # Read once, so that nobody pays for a cold file.
         file_hash(self.source)
-        self.sink = stack.enter_context(SinkStore())
-        self.swift = stack.enter_context(SwiftStore())
+        self.whole = stack  # ends with the run
         self.work = stack.enter_context(tempfile.TemporaryDirectory(prefix="run-", dir=CACHE))
         self.opponents = Opponents(BUILD, CACHE, self.source, THREADS)
         self.results = {"machine": machine(settings), "tables": {}, "sizes": {}, "concurrent": {}, "small": {}}
+
+    @functools.cached_property
+    def sink(self):
+        return self.whole.enter_context(SinkStore())
+
+    @functools.cached_property
+    def swift(self):
+        return self.whole.enter_context(SwiftStore())
 
     def server(self, name, store=None, **variables):
         return Server(self.stack, self.source, name, store, THREADS, **variables)
@@ -227,8 +237,20 @@ class Bench:
         server.clear()
         return found
 
+    # Thousands who listen.
+
     def streams(self):
-        pass
+        """Its programs are stamped (bench/stream_stamp.c): that costs the server nothing, and is not what the other parts ran."""
+        count, seconds = self.settings.streams, self.settings.stream_seconds
+        directory = self.stack.enter_context(tempfile.TemporaryDirectory())
+        self.stack.callback(streams.prepare(directory))
+        say(f"{count:,} event streams, {seconds} s idle")
+        found = {"idle": streams.idle(self.source, count, seconds), "latency": []}
+        few = max(1, count // 1000)
+        for jobs, subscribers in ((1, 100 * few), (10, 10 * few)):
+            say(f"progress of {jobs} to {subscribers} each")
+            found["latency"].append(streams.latency(self.source, jobs, subscribers, 0, seconds=self.settings.latency_seconds))
+        self.results["streams"] = found
 
 
 class Uncounted:
