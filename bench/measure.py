@@ -120,7 +120,7 @@ class Download:
                     data = data[at:]
         if self.wall is None or b'"type":"complete"' not in last:
             raise RuntimeError(f"the download failed: {last.decode(errors='replace')}\n{sql[:200]}")
-        self.event = json.loads(last)
+        self.ended, self.event = begun + self.wall, json.loads(last)
 
 
 class Server:

@@ -16,6 +16,7 @@ import pathlib
 import platform
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -231,7 +232,13 @@ class Bench:
             cpu = {"server": minus(after[0], before[0]), "workers": minus(after[1], before[1])}
             for name, pids in (others or {}).items():
                 cpu[name] = minus(processes_cpu(pids()), before_others[name])
+            jobs.sort(key=lambda j: j.ended)
+            fifths = [jobs[i * count // 5:(i + 1) * count // 5] for i in range(5)]
+            ends = [begun] + [f[-1].ended for f in fifths]
             found[str(clients)] = {
+                # By fifths of the jobs, in the order of their ends, so that there is a spread to be seen.
+                "medians": [statistics.median(j.wall for j in f) for f in fifths],
+                "rates": [len(f) / (b - a) for f, a, b in zip(fifths, ends, ends[1:])],
                 "jobs": count, "wall": wall, "complete": sorted(j.wall for j in jobs), "first_event": sorted(j.first_event for j in jobs),
                 "cpu_ms_per_job": {k: sum(v) * 1000 / count for k, v in cpu.items()}}
         server.clear()
