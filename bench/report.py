@@ -286,7 +286,7 @@ def stream_text(streams):
     idle = streams["idle"]
     out = [f"Without a stream the server takes {idle['bare_share']:.2f} % of a core and {idle['bare_kib'] / 1024:.1f} MiB (RssAnon). With {idle['streams']:,} open, "
            f"one job running and the others waiting: {idle['share']:.2f} % of a core over {idle['seconds']} s, {idle['heartbeats']:,} heartbeats, {idle['lost']} streams lost, "
-           f"{idle['kib_a_stream']:.2f} KiB a stream; the loop's longest pass {idle['longest_ms']:.1f} ms.", "",
+           f"{idle['kib_a_stream']:.2f} KiB a stream; the loop's longest pass {idle['longest_ms']:.1f} ms; {idle['closed_kib'] / 1024:.1f} MiB once all are closed.", "",
            "Progress, from the worker's message to the client's read:", "", head("", "events", "median ms", "p99 ms", "longest ms", "the loop's longest pass ms", "% of a core")]
     for r in streams["latency"]:
         out.append(row(f"{r['jobs']} to {r['subscribers']:,} subscribers{' each' if r['jobs'] > 1 else ''}", f"{r['events']:,}", f"{r['p50']:.1f}", f"{r['p99']:.1f}",
