@@ -85,7 +85,7 @@ class Bench:
         # Read once, so that nobody pays for a cold file.
         file_hash(self.source)
         self.whole = stack  # ends with the run
-        self.work = stack.enter_context(tempfile.TemporaryDirectory(prefix="run-", dir=CACHE))
+        self.work = stack.enter_context(tempfile.TemporaryDirectory(prefix=f"run-{os.getpid()}-", dir=CACHE))
         self.opponents = Opponents(BUILD, CACHE, self.source, THREADS)
         self.results = {"machine": machine(settings), "tables": {}, "sizes": {}, "concurrent": {}, "small": {}}
 
@@ -352,7 +352,7 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     settings = Settings(options)
     others = Others()
-    temporary = tempfile.mkdtemp(prefix="tmp-", dir=CACHE)
+    temporary = tempfile.mkdtemp(prefix=f"tmp-{os.getpid()}-", dir=CACHE)
     tempfile.tempdir = temporary
     try:
         with contextlib.ExitStack() as stack:

@@ -105,4 +105,4 @@ def test_an_interrupt_leaves_nothing(page, tmp_path):
     run.communicate(timeout=60)
     assert run.returncode != 0
     wait_for(lambda: not marked(), "the end of all that was started")
-    assert not [n for n in os.listdir(CACHE) if n.startswith(("tmp-", "run-"))]
+    assert not [n for n in os.listdir(CACHE) if f"-{run.pid}-" in n]
