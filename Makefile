@@ -9,7 +9,7 @@ help:
 	@echo 'make torture  kills, freezes and cuts off everything: ROUNDS=200 SEED=... (ROUND=7: that one alone)'
 	@echo 'make        builds build/downloads-server and build/downloads-worker (make packages installs what that needs)'
 	@echo 'make run    keeps a server up on port 8000'
-	@echo 'make bench  measures: a large export, many jobs, many connections, the job stores'
+	@echo 'make bench  measures us against DuckDB and against the limits: bench/RESULTS.md (FULL=1: large sizes)'
 
 packages:
 	tools/install-packages
@@ -38,11 +38,8 @@ torture: build
 		/usr/bin/python3 -m pytest -v -s -p no:cacheprovider tests/torture
 
 bench: build
-	mkdir -p demo && cd demo && build=$(CURDIR)/build sh ../tools/sample
-	/usr/bin/python3 bench/many_jobs.py demo/sample.duckdb
-	/usr/bin/python3 bench/connections.py demo/sample.duckdb
-	/usr/bin/python3 bench/large_export.py
-	/usr/bin/python3 bench/job_store.py
+	tools/install-packages test
+	BUILD_DIR=$(CURDIR)/build /usr/bin/python3 bench/run.py $(if $(FULL),--full)
 
 clean:
-	rm -rf build build-sanitize demo
+	rm -rf build build-sanitize demo .cache/bench

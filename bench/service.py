@@ -13,7 +13,7 @@ import threading
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-BUILD = os.environ.get("BUILD", os.path.join(ROOT, "build"))
+BUILD = os.environ.get("BUILD") or os.environ.get("BUILD_DIR") or os.path.join(ROOT, "build")
 IDENTITY = {"x-user-id": "bench", "x-organization-id": "bench"}
 
 
@@ -36,7 +36,13 @@ class Service:
                 break
         else:
             raise SystemExit("the server did not start")
-        threading.Thread(target=self.process.stderr.read, daemon=True).start()
+        self.log, process = [], self.process
+        threading.Thread(target=lambda: self.log.extend(process.stderr), daemon=True).start()
+
+    def take_log(self):
+        """The log's lines since the last call."""
+        lines, self.log[:] = list(self.log), []
+        return lines
 
     @property
     def pid(self):
