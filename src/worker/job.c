@@ -21,6 +21,7 @@
 #include "worker/output.h"
 #include "worker/sandbox.h"
 #include "worker/source.h"
+#include "worker/template.h"
 
 /* How often progress is told, and an interrupt that may have come between two statements is repeated. */
 #define PROGRESS_INTERVAL_MS 200
@@ -279,16 +280,25 @@ static bool prepare_source(struct job *j, struct error *e)
     const struct worker_spec *w = &j->worker;
     if (w->source == SOURCE_MOTHERDUCK)
         return extension_link(w->extension_dir, engine_version(), engine_platform(), w->uid, w->gid, e);
-    return source_init(&j->source, w->source_path, e) && lock_source(j, e) && source_link(&j->source, e);
+    if (!source_init(&j->source, w->source_path, e) || !lock_source(j, e))
+        return false;
+    if (w->is_template && !j->source.locked) /* the engine's own lock is not handed on to copies of the process */
+        return error_set(e, ERROR_NOT_IMPLEMENTED, "the source's file system has no locks that a template can hand on");
+    return source_link(&j->source, e);
+}
+
+static bool make_stop_fd(struct job *j, struct error *e)
+{
+    j->stop_fd = eventfd(0, EFD_CLOEXEC);
+    return j->stop_fd >= 0 || error_set_errno(e, ERROR_INTERNAL, errno, "cannot prepare the worker");
 }
 
 /* Everything that needs more rights than the query will have. */
 static bool prepare(struct job *j, struct error *e)
 {
-    if (!take_token(j, e))
+    if (!take_token(j, e) || (j->worker.is_template ? !template_prepare(e) : !make_stop_fd(j, e)))
         return false;
-    j->stop_fd = eventfd(0, EFD_CLOEXEC);
-    if (j->stop_fd < 0 || chdir(j->worker.spill_dir) < 0)
+    if (chdir(j->worker.spill_dir) < 0)
         return error_set_errno(e, ERROR_INTERNAL, errno, "cannot prepare the worker");
     return prepare_source(j, e);
 }
@@ -317,11 +327,12 @@ static bool open_boxed(struct job *j, struct error *e)
     if (!sandbox_enter(&j->worker, j->source.path, j->source.wal_path, e))
         return false;
     j->engine = open_engine(j, e);
-    if (!j->engine || !sandbox_close(&j->worker, e))
+    if (!j->engine || !(j->worker.is_template ? sandbox_park(&j->worker, e) : sandbox_close(&j->worker, e)))
         return false;
     if (j->worker.source == SOURCE_DUCKDB)
         source_unlink(&j->source);
-    return engine_configure(j->engine, j->worker.spill_limit, e);
+    return j->worker.is_template ? engine_prepare(j->engine, j->worker.spill_limit, e)
+                                 : engine_configure(j->engine, j->worker.spill_limit, e);
 }
 
 static bool open_source(struct job *j, struct error *e)
@@ -331,6 +342,15 @@ static bool open_source(struct job *j, struct error *e)
     if (secret_in_text(j->secrets, e->message, strlen(e->message)))
         error_set(e, e->code, "the data source's error is withheld, since it contains its access token");
     return false;
+}
+
+/* Returns in each process that is to serve a job. */
+static bool get_ready(struct job *j, struct error *e)
+{
+    if (j->worker.is_template)
+        return template_serve(e) && sandbox_close(&j->worker, e) && make_stop_fd(j, e) && engine_join(j->engine, e);
+    send_message(&(struct link_message){.type = LINK_READY});
+    return true;
 }
 
 /* Any of the engine's threads. The number is the list of blocks itself. */
@@ -421,11 +441,8 @@ static bool encode(struct job *j, uint8_t ret_digest[SHA256_BYTES], struct error
 /* A cancelled job fails with just that, whatever broke first. */
 static bool run(struct job *j, uint8_t ret_digest[SHA256_BYTES], struct error *e)
 {
-    bool ok = receive_open(j, e) && open_source(j, e);
-    if (ok) {
-        send_message(&(struct link_message){.type = LINK_READY});
-        ok = receive_start(j, e) && start_control(j, e) && encode(j, ret_digest, e);
-    }
+    bool ok = receive_open(j, e) && open_source(j, e) && get_ready(j, e) && receive_start(j, e) &&
+              start_control(j, e) && encode(j, ret_digest, e);
     if (!ok && e->code == ERROR_CANCELLED && j->has_control && !atomic_load(&j->cancelled))
         engine_find_cause(j->engine, e);
     stop_control(j);
