@@ -193,13 +193,12 @@ static bool keep_scratch(const struct worker_spec *spec, const char *path, struc
 {
     const struct landlock_rule rule = {.path = path, .grant = LANDLOCK_SCRATCH};
     struct error why = {0};
-    return drop_privileges(spec, e) &&
-           had(spec, landlock_restrict(&rule, 1, NULL, 0, &why), "Landlock", why.message, e);
+    return had(spec, landlock_restrict(&rule, 1, NULL, 0, &why), "Landlock", why.message, e);
 }
 
 bool sandbox_park(const struct worker_spec *spec, struct error *e)
 {
-    return spec->sandbox == SANDBOX_OFF || keep_scratch(spec, scratch(spec), e);
+    return spec->sandbox == SANDBOX_OFF || (drop_privileges(spec, e) && keep_scratch(spec, scratch(spec), e));
 }
 
 bool sandbox_close(const struct worker_spec *spec, struct error *e)
@@ -207,7 +206,9 @@ bool sandbox_close(const struct worker_spec *spec, struct error *e)
     if (spec->sandbox == SANDBOX_OFF)
         return true;
     struct error why = {0};
-    return (spec->source == SOURCE_MOTHERDUCK || keep_scratch(spec, ".", e)) &&
+    bool dropped = spec->source == SOURCE_MOTHERDUCK || spec->is_template;
+    return (dropped || drop_privileges(spec, e)) &&
+           (spec->source == SOURCE_MOTHERDUCK || keep_scratch(spec, ".", e)) &&
            had(spec, syscall_filter_close(&why), "seccomp", why.message, e);
 }
 
