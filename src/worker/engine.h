@@ -37,7 +37,8 @@ void engine_free(struct engine *g);
  * directory. Where SaaS mode has locked the settings already, those that matter to the result are looked at. */
 MUST_CHECK bool engine_configure(struct engine *g, uint64_t spill_limit, struct error *e);
 
-/* The two halves of engine_configure() for a template. Before it makes processes: all that they can share. */
+/* The two halves of engine_configure() for a template. Before it makes processes: all that they can share. It starts no
+ * thread. */
 MUST_CHECK bool engine_prepare(struct engine *g, uint64_t spill_limit, struct error *e);
 
 /* In each of them: a connection of its own, whose settings and lock are the other half. What random() and uuid() give

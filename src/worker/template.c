@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/single_threaded.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -66,6 +67,8 @@ static void send_or_end(const struct link_message *m)
 
 bool template_serve(struct error *e)
 {
+    if (!__libc_single_threaded) /* a copy has one thread: what others hold would be held for ever */
+        return error_set(e, ERROR_NOT_IMPLEMENTED, "the engine has threads before a template can be copied");
     prctl(PR_SET_NAME, "downloads-template");
     send_or_end(&(struct link_message){.type = LINK_READY});
     for (;;) {

@@ -213,8 +213,8 @@ class Service:
 
     def files(self):
         """Paths below the data directory that a job may leave: finished files, temporary ones, spill."""
-        return sorted(str(p.relative_to(self.data)) for name in ("files", "tmp", "spill")
-                      for p in (self.data / name).rglob("*") if p.is_file() or name == "spill")
+        return sorted(str(p.relative_to(self.data)) for name in ("files", "tmp", "spill") for p in (self.data / name).rglob("*")
+                      if p.is_file() or (name == "spill" and not p.name.startswith("template-")))
 
 
 def program(pid):
