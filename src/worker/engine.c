@@ -318,6 +318,30 @@ bool engine_configure(struct engine *g, uint64_t spill_limit, struct error *e)
     return engine_prepare(g, spill_limit, e) && set_connection(g, e) && (!g->remote || check_remote_settings(g, e));
 }
 
+struct engine *engine_rehearsal_begin(const struct engine *g)
+{
+    struct error e;
+    struct engine *r = calloc(1, sizeof *r);
+    if (r)
+        *r = (struct engine){.database = g->database, .threads = g->threads};
+    if (r && duckdb_connect(r->database, &r->connection) == DuckDBSuccess && run(r, "BEGIN TRANSACTION", &e))
+        return r;
+    engine_rehearsal_end(r);
+    return NULL;
+}
+
+void engine_rehearsal_end(struct engine *r)
+{
+    struct error ignored;
+    if (!r)
+        return;
+    engine_release_query(r);
+    if (r->connection)
+        run(r, "ROLLBACK", &ignored);
+    duckdb_disconnect(&r->connection);
+    free(r);
+}
+
 bool engine_join(struct engine *g, struct error *e)
 {
     /* The template's connection is left as it is: this process ends without an orderly end of the engine. */
