@@ -2,6 +2,8 @@
 
 #include <inttypes.h>
 #include <limits.h>
+#include <sys/inotify.h>
+#include <unistd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -13,7 +15,7 @@
 
 #define TICK_MS 250
 #define ANSWER_MS 2000   /* it has nothing else to do */
-#define BACKOFF_MS 10000 /* from a failure to the next try */
+#define BACKOFF_MS 10000 /* from a failure to the next try, and from a writer's try to the next template */
 
 /* A process. At most one is the current one; others are on their way out. */
 struct copy {
@@ -25,7 +27,10 @@ struct copy {
     unsigned crashes; /* of the owner, at its start */
     int64_t started_at;
     bool ready, retired;
-    struct task removal;
+    int watch_fd; /* inotify: says when somebody had the file open for writing; -1: nobody says so */
+    struct event *watch;
+    struct task task; /* `watch_fd` is made, or the directory removed: one at a time */
+    bool busy;
 };
 
 struct worker_template {
@@ -72,6 +77,9 @@ static bool same_look(const struct source_look *a, const struct source_look *b)
 
 static void free_copy(struct copy *c)
 {
+    if (c->watch)
+        event_free(c->watch);
+    cleanup_close(&c->watch_fd);
     free(c->directory);
     free(c);
 }
@@ -92,11 +100,59 @@ static void back_off(struct copy *c, const char *why)
     retire(c);
 }
 
+/* --- writers: one that the lock refuses has opened the file for writing all the same, and closes it --- */
+
+static void on_writer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)what;
+    struct copy *c = arg;
+    char events[4096];
+    if (read(fd, events, sizeof events) <= 0 || c->retired)
+        return;
+    c->owner->not_before = clock_monotonic_ms() + BACKOFF_MS;
+    log_debug("somebody wants to write the file: it is closed, and each download opens it by itself for a while");
+    retire(c);
+}
+
+static void start_watch(struct task *task, void *context)
+{
+    (void)context;
+    struct copy *c = CONTAINER_OF(task, struct copy, task);
+    c->watch_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    if (c->watch_fd >= 0)
+        inotify_add_watch(c->watch_fd, c->owner->options.spec->source_path, IN_CLOSE_WRITE);
+}
+
+static void remove_directory_of(struct copy *c);
+
+/* Without it a writer has the idle times. */
+static void watch_started(struct task *task)
+{
+    struct copy *c = CONTAINER_OF(task, struct copy, task);
+    c->busy = false;
+    if (!c->process) {
+        remove_directory_of(c);
+        return;
+    }
+    c->watch = c->watch_fd < 0 ? NULL : event_new(c->owner->options.base, c->watch_fd, EV_READ | EV_PERSIST, on_writer, c);
+    if (c->watch)
+        event_add(c->watch, NULL);
+}
+
+static void submit(struct copy *c, void (*work)(struct task *, void *), void (*done)(struct task *))
+{
+    c->busy = true;
+    c->task.work = work;
+    c->task.done = done;
+    task_queue_submit(c->owner->options.housekeeping, &c->task);
+}
+
 static void on_message(void *context, const struct link_message *m)
 {
     struct copy *c = context;
     if (m->type == LINK_READY && !c->ready) {
         c->ready = true;
+        submit(c, start_watch, watch_started);
         log_debug("a template for workers is ready after %" PRId64 " ms", clock_monotonic_ms() - c->started_at);
     } else if (m->type == LINK_FAILED && m->code == ERROR_NOT_IMPLEMENTED) {
         log_info("workers are started without a template: %s", m->text);
@@ -111,15 +167,20 @@ static void remove_directory(struct task *task, void *context)
 {
     (void)context;
     struct error e;
-    if (!spill_remove(CONTAINER_OF(task, struct copy, removal)->directory, &e))
+    if (!spill_remove(CONTAINER_OF(task, struct copy, task)->directory, &e))
         log_warn("%s", e.message);
 }
 
 static void directory_removed(struct task *task)
 {
-    struct copy *c = CONTAINER_OF(task, struct copy, removal);
+    struct copy *c = CONTAINER_OF(task, struct copy, task);
     LIST_REMOVE(c, link);
     free_copy(c);
+}
+
+static void remove_directory_of(struct copy *c)
+{
+    submit(c, remove_directory, directory_removed);
 }
 
 static void on_exited(void *context, const char *how)
@@ -129,9 +190,8 @@ static void on_exited(void *context, const char *how)
     if (!c->retired && !c->ready)
         back_off(c, how);
     retire(c);
-    c->removal.work = remove_directory;
-    c->removal.done = directory_removed;
-    task_queue_submit(c->owner->options.housekeeping, &c->removal);
+    if (!c->busy)
+        remove_directory_of(c);
 }
 
 static const struct worker_process_events copy_events = {.message = on_message, .exited = on_exited};
@@ -165,7 +225,7 @@ static void start_copy(struct worker_template *t, const struct source_look *look
     struct error e = {.message = "out of memory"};
     struct copy *c = calloc(1, sizeof *c);
     if (c)
-        *c = (struct copy){.owner = t, .look = *look, .crashes = t->crashes, .started_at = clock_monotonic_ms()};
+        *c = (struct copy){.owner = t, .look = *look, .crashes = t->crashes, .started_at = clock_monotonic_ms(), .watch_fd = -1};
     if (!c || !start_process(c, &e)) {
         log_warn("no template for workers: %s", e.message);
         t->not_before = clock_monotonic_ms() + BACKOFF_MS;

@@ -1,8 +1,8 @@
 /* The template of the workers for a DuckDB file (worker/template.h): one process that has opened the file and makes those of the jobs.
  *
  * It is started by a job that finds none. Each job's look at the file says whether the template has the file as it is now: if not, that
- * job gets a new one, and the old one ends. It ends as well when no job has come for idle_ms, since an open file keeps writers out, and
- * when a process that it made has crashed: its copies lie in memory as it does, and nobody shall find out where by trying. Where there is
+ * job gets a new one, and the old one ends. It ends as well when no job has come for idle_ms, or somebody tried to write the file, since
+ * an open file keeps writers out; and when a process that it made has crashed: its copies lie in memory as it does, and nobody shall find out where by trying. Where there is
  * none (an old kernel, a file system without locks, trouble) a job starts its worker by exec. All on the event loop, but source_look_at(). */
 #ifndef SERVER_WORKER_TEMPLATE_H
 #define SERVER_WORKER_TEMPLATE_H
