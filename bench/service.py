@@ -48,9 +48,15 @@ class Service:
     def pid(self):
         return self.process.pid
 
-    def workers(self):
+    def children(self):
         with open(f"/proc/{self.pid}/task/{self.pid}/children") as f:
             return [int(p) for p in f.read().split()]
+
+    def templates(self):
+        return [p for p in self.children() if program(p) == "downloads-template"]
+
+    def workers(self):
+        return [p for p in self.children() if program(p) != "downloads-template"]
 
     def kill(self):
         self.process.kill()
@@ -64,6 +70,14 @@ class Service:
 
     def connect(self):
         return socket.create_connection(("127.0.0.1", self.port))
+
+
+def program(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline") as f:
+            return f.read().rstrip("\0")
+    except OSError:
+        return ""
 
 
 def request(method, path, body=b"", **headers):
@@ -87,6 +101,13 @@ def cpu_seconds(pid):
     with open(f"/proc/{pid}/stat") as f:
         fields = f.read().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def cpu_of_children(pid):
+    """CPU seconds of the children that have been waited for."""
+    with open(f"/proc/{pid}/stat") as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
 
 
 class Peaks(threading.Thread):

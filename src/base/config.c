@@ -102,6 +102,7 @@ static const struct variable variables[] = {
     {"WORKER_USER", TEXT, AT(worker_user), "nobody", .meaning = "user of the workers where the server runs as root"},
     {"SPILL_LIMIT", SIZE, AT(spill_limit), "16GiB", MIB, TIB, .meaning = "temporary files of a worker, at most"},
     {"SOURCE_WAIT", DURATION, AT(source_wait), "10s", 0, 3600 * SECOND, .meaning = "how long a source that another process writes is tried again"},
+    {"SOURCE_IDLE", DURATION, AT(source_idle), "2s", 0, 3600 * SECOND, .meaning = "how long the DuckDB file stays open for the next download; writers wait meanwhile; 0: each download opens it"},
     {"JOB_TIMEOUT", DURATION, AT(job_timeout), "1h", SECOND, 7 * DAY, .meaning = "a job that runs longer is stopped"},
     {"STALL_TIMEOUT", DURATION, AT(stall_timeout), "5m", SECOND, 7 * DAY, .meaning = "a job without a row or a byte for so long is stopped"},
     {"SHUTDOWN_GRACE", DURATION, AT(shutdown_grace), "30s", 0, 3600 * SECOND, .meaning = "how long running jobs may finish on SIGTERM"},

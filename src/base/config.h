@@ -61,7 +61,7 @@ struct config {
     uint64_t worker_threads; /* 0: decided by main.c */
     char *worker_user;
     uint64_t spill_limit;
-    uint64_t source_wait;
+    uint64_t source_wait, source_idle;
     uint64_t job_timeout, stall_timeout;
     uint64_t shutdown_grace;
     uint64_t sandbox; /* enum sandbox_choice; sandbox_is_default tells whether it was chosen */

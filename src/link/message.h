@@ -10,7 +10,12 @@
  *                      BUFFERS  descriptor: larger part buffers, `buffer` of them with `length` bytes each. They are
  *                               numbered behind the first, which are used no more once they are full or free
  *                      CANCEL   stop the engine; answered by FAILED or by the process's end
- *   worker -> server   READY    the box is shut and the source open: a job may come, at any time
+ *                      FORK     to a template only, after READY. Descriptors: the job's own socket, which becomes the
+ *                               new process's LINK_WORKER_FD; where it prints; the directory of its temporary files
+ *   worker -> server   READY    the box is shut and the source open: a job may come, at any time. Not from the processes
+ *                               that a template makes
+ *                      FORKED   `pid`: of the process that was made, a child of the server; 0: none could be made. In
+ *                               the order of the FORKs
  *                     STREAMING the first rows are there
  *                      PART     buffer, length, digest (where the specification has hash_parts): filled. Every
  *                               part but the last is full. Parts come in file order.
@@ -28,7 +33,7 @@
 #include "base/error.h"
 
 #define LINK_WORKER_FD 3 /* the worker's end of the pair, from exec on */
-#define LINK_MAX_FDS 2
+#define LINK_MAX_FDS 3
 
 enum link_type {
     LINK_OPEN = 1,
@@ -36,7 +41,9 @@ enum link_type {
     LINK_FREE,
     LINK_BUFFERS,
     LINK_CANCEL,
+    LINK_FORK,
     LINK_READY,
+    LINK_FORKED,
     LINK_STREAMING,
     LINK_PART,
     LINK_PROGRESS,
@@ -55,6 +62,7 @@ struct link_message {
     uint64_t rows;   /* PROGRESS, DONE: rows encoded so far */
     uint64_t bytes;  /* PROGRESS, DONE: bytes encoded so far */
     double percent;  /* PROGRESS: 0 to 100 from the engine, negative where it cannot tell */
+    uint32_t pid;    /* FORKED: as the server sees it; 0: none */
     uint8_t digest[SHA256_BYTES]; /* PART: SHA-256 of its bytes; DONE: of the whole file */
     uint64_t cpu_us[LINK_STAGES]; /* DONE: microseconds of processor time, user and system */
     uint32_t code;                /* FAILED: enum error_code, not ERROR_NONE */

@@ -1,6 +1,8 @@
 /* What a worker is told before it knows its job: its source, its limits and its box. One JSON object in a sealed memory file,
  * sent with OPEN (message.h). It carries MotherDuck's token: hence never the environment or arguments, which others can
- * read. */
+ * read.
+ *
+ * A template (worker/template.h) is a worker that opens a DuckDB file and then makes a process for each job. */
 #ifndef LINK_WORKER_SPEC_H
 #define LINK_WORKER_SPEC_H
 
@@ -35,6 +37,7 @@ struct worker_spec {
     uint32_t threads;      /* of the engine */
     uint32_t uid, gid;     /* whom to become; 0: stay */
     enum sandbox_mode sandbox;
+    bool is_template; /* its jobs' directories lie beside spill_dir; SOURCE_DUCKDB only */
 };
 
 /* Server: writes the specification into a new sealed memory file. -1: `e` says why. The descriptor is the caller's. */

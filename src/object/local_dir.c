@@ -15,6 +15,9 @@
  * memory with unwritten pages. */
 #define UNWRITTEN_MAX ((uint64_t)32 * 1024 * 1024)
 
+/* The end of a file, or a small one, is left to that fsync. */
+#define WRITE_BACK_MIN ((uint64_t)1024 * 1024)
+
 static bool storage_error(struct error *e, const char *what)
 {
     return error_set_errno(e, ERROR_STORAGE, errno, "%s", what);
@@ -196,6 +199,8 @@ static bool write_back(int fd, uint64_t from, uint64_t until, unsigned flags)
 
 static bool keep_writing_back(struct local_upload *u, uint64_t from)
 {
+    if (u->written - from < WRITE_BACK_MIN)
+        return true;
     if (!write_back(u->fd, from, u->written, SYNC_FILE_RANGE_WRITE))
         return false;
     if (u->written - u->settled <= UNWRITTEN_MAX)

@@ -23,10 +23,11 @@
 /* In OPENING the worker opens its source and has no job yet. */
 enum phase { OPENING, RUNNING, FINISHING, SUCCEEDED, FAILING };
 
-/* What the housekeeping thread does for an attempt; one at a time. */
+/* What a thread does for an attempt; one at a time. */
 struct chore {
     struct task task;
     uint64_t spill_bytes;
+    struct source_look look;
     bool ok;
     struct error error;
 };
@@ -36,11 +37,12 @@ struct attempt {
     const struct attempt_events *events;
     void *context;
     char id[UUID_SIZE];
-    char *key, *spill_dir;
+    char *key, *spill_dir; /* spill_dir: NULL before it is made */
+    uint32_t number;
     enum phase phase;
     struct error error; /* in FAILING: the first one */
 
-    struct worker_process *worker; /* NULL: ended */
+    struct worker_process *worker; /* NULL: ended, or not started */
     struct object_upload *upload;  /* NULL: not begun, or over */
     struct part_buffers buffers;
     uint32_t part_count; /* that have come */
@@ -360,7 +362,10 @@ static void on_exited(void *context, const char *how)
     }
 }
 
-static const struct worker_process_events worker_events = {.message = on_message, .exited = on_exited};
+static void on_not_made(void *context);
+
+static const struct worker_process_events worker_events = {
+    .message = on_message, .not_made = on_not_made, .exited = on_exited};
 
 static void on_kill_timer(evutil_socket_t fd, short what, void *arg)
 {
@@ -387,7 +392,8 @@ static void on_open_timer(evutil_socket_t fd, short what, void *arg)
     (void)what;
     struct attempt *a = arg;
     struct error e;
-    worker_process_kill(a->worker);
+    if (a->worker)
+        worker_process_kill(a->worker);
     error_set(&e, ERROR_SOURCE, "%s took longer than %g seconds",
               a->env->worker.source == SOURCE_MOTHERDUCK ? "signing in to MotherDuck" : "opening the database",
               (double)open_limit_ms(a->env) / 1000);
@@ -426,7 +432,7 @@ static void remove_spill(struct task *task, void *context)
 {
     (void)context;
     struct attempt *a = CONTAINER_OF(CONTAINER_OF(task, struct chore, task), struct attempt, chore);
-    a->chore.ok = spill_remove(a->spill_dir, &a->chore.error);
+    a->chore.ok = !a->spill_dir || spill_remove(a->spill_dir, &a->chore.error);
 }
 
 static void spill_removed(struct task *task)
@@ -438,12 +444,12 @@ static void spill_removed(struct task *task)
     free_attempt(a);
 }
 
-static void start_chore(struct attempt *a, void (*work)(struct task *, void *), void (*done)(struct task *))
+static void start_chore(struct attempt *a, struct task_queue *where, void (*work)(struct task *, void *), void (*done)(struct task *))
 {
     a->chore_busy = true;
     a->chore.task.work = work;
     a->chore.task.done = done;
-    task_queue_submit(a->env->housekeeping, &a->chore.task);
+    task_queue_submit(where, &a->chore.task);
 }
 
 static void on_spill_timer(evutil_socket_t fd, short what, void *arg)
@@ -452,7 +458,7 @@ static void on_spill_timer(evutil_socket_t fd, short what, void *arg)
     (void)what;
     struct attempt *a = arg;
     if (!a->chore_busy && a->phase == RUNNING)
-        start_chore(a, measure_spill, spill_measured);
+        start_chore(a, a->env->housekeeping, measure_spill, spill_measured);
 }
 
 /* Goes on when nothing of the attempt runs any more: neither process nor upload nor chore. */
@@ -464,7 +470,7 @@ static void conclude(struct attempt *a)
         a->told = true;
         a->events->failed(a->context, &a->error);
     }
-    start_chore(a, remove_spill, spill_removed);
+    start_chore(a, a->env->housekeeping, remove_spill, spill_removed);
 }
 
 /* --- the start --- */
@@ -495,25 +501,72 @@ static bool describe_job(struct attempt *a, const struct job *job, struct error 
     return a->spec_fd >= 0;
 }
 
-static bool start_worker(struct attempt *a, const struct job *job, struct error *e)
+static bool make_directory(struct attempt *a, struct error *e)
+{
+    a->spill_dir = spill_make(a->env->spill_root, a->id, a->number, a->env->worker.uid, a->env->worker.gid, e);
+    return a->spill_dir != NULL;
+}
+
+static struct worker_process_options describe_worker(struct attempt *a)
+{
+    return (struct worker_process_options){.base = a->env->base,
+                                           .program = a->env->worker_program,
+                                           .job = a->id,
+                                           .spec_fd = -1,
+                                           .secrets = a->env->secrets,
+                                           .events = &worker_events,
+                                           .context = a};
+}
+
+static bool execute_worker(struct attempt *a, struct error *e)
 {
     struct worker_spec spec = a->env->worker;
-    a->spill_dir = spill_make(a->env->spill_root, job->id, job->attempt, spec.uid, spec.gid, e);
-    if (!a->spill_dir)
-        return false;
+    struct worker_process_options options = describe_worker(a);
     spec.spill_dir = a->spill_dir;
     _cleanup_close_ int spec_fd = worker_spec_seal(&spec, e);
     if (spec_fd < 0)
         return false;
-    const struct worker_process_options options = {.base = a->env->base,
-                                                   .program = a->env->worker_program,
-                                                   .job = a->id,
-                                                   .spec_fd = spec_fd,
-                                                   .secrets = a->env->secrets,
-                                                   .events = &worker_events,
-                                                   .context = a};
+    options.spec_fd = spec_fd;
     a->worker = worker_process_start(&options, e);
     return a->worker != NULL;
+}
+
+/* The template has gone: a worker that opens the file by itself. */
+static void on_not_made(void *context)
+{
+    struct attempt *a = context;
+    struct error e;
+    a->worker = NULL;
+    if (a->phase == FAILING)
+        conclude(a);
+    else if (!execute_worker(a, &e))
+        fail(a, &e);
+}
+
+/* On a thread: the file system of the source may be slow, or gone. */
+static void prepare_start(struct task *task, void *context)
+{
+    (void)context;
+    struct attempt *a = CONTAINER_OF(CONTAINER_OF(task, struct chore, task), struct attempt, chore);
+    a->chore.ok = make_directory(a, &a->chore.error);
+    if (a->chore.ok)
+        a->chore.look = source_look_at(a->env->worker.source_path);
+}
+
+static void start_prepared(struct task *task)
+{
+    struct attempt *a = CONTAINER_OF(CONTAINER_OF(task, struct chore, task), struct attempt, chore);
+    const struct worker_process_options options = describe_worker(a);
+    a->chore_busy = false;
+    if (!a->chore.ok)
+        fail(a, &a->chore.error);
+    if (a->phase == FAILING) {
+        conclude(a);
+        return;
+    }
+    a->worker = worker_template_fork(a->env->template, &a->chore.look, a->spill_dir, &options);
+    if (!a->worker && !execute_worker(a, &a->chore.error))
+        fail(a, &a->chore.error);
 }
 
 /* A spare, where there is one. */
@@ -545,8 +598,13 @@ struct attempt *attempt_start(const struct attempt_environment *env, const struc
     a->spec_fd = -1;
     memcpy(a->id, job->id, sizeof a->id);
     a->key = strdup(key);
-    bool ok = (a->key && make_timers(a)) || error_set(e, ERROR_INTERNAL, "out of memory");
-    if (!ok || !describe_job(a, job, e) || (!take_spare(a) && !start_worker(a, job, e))) {
+    a->number = job->attempt;
+    bool ok = ((a->key && make_timers(a)) || error_set(e, ERROR_INTERNAL, "out of memory")) && describe_job(a, job, e);
+    if (ok && env->template)
+        start_chore(a, env->starts, prepare_start, start_prepared);
+    else
+        ok = ok && (take_spare(a) || (make_directory(a, e) && execute_worker(a, e)));
+    if (!ok) {
         struct error ignored;
         if (a->spill_dir && !spill_remove(a->spill_dir, &ignored))
             log_job(LOG_LEVEL_WARN, a->id, "%s", ignored.message);

@@ -1,6 +1,6 @@
 /* One attempt at one job: a worker process, its part buffers, the upload of what it fills.
  *
- *   opening    the worker opens its source; it has its job when it is ready
+ *   opening    the job's directory is made, the worker started; it opens its source, and has its job when it is ready
  *   running    parts come and are stored
  *   finishing  the worker is done, the object is being completed and looked at
  *   succeeded  the object stands under its key; the process is on its way out
@@ -28,6 +28,7 @@
 #include "link/worker_spec.h"
 #include "object/store.h"
 #include "server/worker_pool.h"
+#include "server/worker_template.h"
 
 struct attempt;
 
@@ -41,6 +42,8 @@ struct attempt_environment {
     struct worker_spec worker; /* a template: all but spill_dir */
     struct job_spec spec;      /* a template: all but sql, format and what the parts are like */
     struct worker_pool *spares; /* NULL: none are kept */
+    struct worker_template *template; /* NULL: workers are started by exec */
+    struct task_queue *starts;  /* with a template: for what blocks at the start of an attempt */
     const struct secret_patterns *secrets; /* of worker.token; NULL: there is none */
     uint64_t open_timeout_ms; /* for signing in to MotherDuck; a file has source_wait_ms and stall_timeout_ms */
     uint64_t job_timeout_ms;

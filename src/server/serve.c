@@ -36,7 +36,7 @@ struct server {
     struct data_dir data;
     struct http_server *http;
     struct stores stores;
-    struct task_queue *housekeeping;
+    struct task_queue *housekeeping, *starts;
     struct hub *hub;
     struct drain_rate *drain_rate;
     struct dispatcher *dispatcher;
@@ -44,6 +44,7 @@ struct server {
     struct poller *poller; /* NULL: the job store is this instance's alone */
     struct secret_patterns *secrets; /* of MotherDuck's token */
     struct worker_pool *spares;
+    struct worker_template *template;
     struct attempt_environment attempts;
     struct api api;
     struct store_task recovery;
@@ -116,6 +117,8 @@ static void on_stop_signal(evutil_socket_t number, short what, void *arg)
     sweeper_stop(s->sweeper);
     if (s->spares)
         worker_pool_stop(s->spares);
+    if (s->template)
+        worker_template_stop(s->template);
     timer_set(s->deadline, grace + DRAIN_MARGIN_MS);
     dispatcher_drain(s->dispatcher, grace, on_drained, s);
 }
@@ -232,6 +235,8 @@ static void describe_attempts(struct server *s)
                                                .worker_program = set->worker_program,
                                                .spill_root = s->data.spill,
                                                .spares = s->spares,
+                                               .template = s->template,
+                                               .starts = s->starts,
                                                .secrets = s->secrets,
                                                .open_timeout_ms = set->config.motherduck_timeout,
                                                .job_timeout_ms = set->config.job_timeout,
@@ -263,6 +268,27 @@ static bool open_motherduck(struct server *s, struct error *e)
     return s->spares != NULL;
 }
 
+/* Only a file can be opened once for many jobs. */
+static bool open_template(struct server *s, struct error *e)
+{
+    const struct config *c = &s->settings->config;
+    if (c->source != SOURCE_DUCKDB || c->source_idle == 0)
+        return true;
+    const struct task_queue_options starts = {.name = "starts", .threads = 1, .done = s->mailbox};
+    s->starts = task_queue_new(&starts, e);
+    if (!s->starts)
+        return false;
+    const struct worker_template_options options = {.base = s->base,
+                                                    .housekeeping = s->housekeeping,
+                                                    .program = s->settings->worker_program,
+                                                    .spill_root = s->data.spill,
+                                                    .spec = &s->attempts.worker,
+                                                    .open_timeout_ms = c->source_wait + c->stall_timeout,
+                                                    .idle_ms = c->source_idle};
+    s->template = worker_template_new(&options, e);
+    return s->template != NULL;
+}
+
 static bool open_poller(struct server *s, struct error *e)
 {
     if (!store_threads_api(s->stores.jobs)->poll)
@@ -285,7 +311,7 @@ static bool open_core(struct server *s, struct error *e)
     s->drain_rate = drain_rate_new();
     if (!s->drain_rate)
         return error_set(e, ERROR_INTERNAL, "out of memory");
-    if (!s->housekeeping || !s->hub || !open_motherduck(s, e))
+    if (!s->housekeeping || !s->hub || !open_motherduck(s, e) || !open_template(s, e))
         return false;
     describe_attempts(s);
     const struct dispatcher_options dispatcher = {.base = s->base,
@@ -353,12 +379,14 @@ static void stop(struct server *s)
     store_threads_free(s->stores.jobs);
     if (s->mailbox)
         mailbox_drain(s->mailbox);
+    task_queue_free(s->starts);
     task_queue_free(s->housekeeping);
     if (s->stores.objects)
         s->stores.objects->api->close(s->stores.objects);
     if (s->mailbox)
         mailbox_drain(s->mailbox);
     worker_pool_free(s->spares);
+    worker_template_free(s->template);
     secret_patterns_free(s->secrets);
     http_server_free(s->http);
     poller_free(s->poller);

@@ -7,11 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/digest.h"
 #include "base/log.h"
 #include "base/utf8.h"
@@ -19,17 +21,31 @@
 #define LOG_LIMIT (64 * 1024)    /* bytes of a worker's stderr that are looked at; the rest is read and dropped */
 #define MESSAGES_AT_ONCE 64      /* then the loop's other work has its turn */
 #define LAST_WORDS 512
+#define LATE_MS 500 /* one that has come so long behind the start of a template does not share its failure */
+
+TAILQ_HEAD(process_queue, worker_process);
 
 struct worker_process {
     struct worker_process_options options;
     char job[UUID_SIZE];
-    pid_t pid;
+    pid_t pid; /* 0: not made yet */
     int pidfd, socket, log;
     struct event *exit_event, *socket_event, *log_event;
     size_t logged;
     struct buf kept; /* with secrets: all that it printed, looked at when it is whole */
     char last_words[LAST_WORDS];
     bool killed;
+
+    /* A template's. */
+    struct process_queue planned; /* those that it is to make; first those that it has been asked for */
+    int64_t started_at;           /* clock_monotonic_ms(), as below */
+    bool ready, retiring;
+
+    /* One's that a template is to make, until then. */
+    struct worker_process *template;
+    TAILQ_ENTRY(worker_process) plan;
+    int64_t planned_at, asked_at; /* asked_at: 0 before */
+    int child_socket, child_log, directory; /* to be sent with FORK */
 };
 
 static void free_process(struct worker_process *w)
@@ -41,14 +57,26 @@ static void free_process(struct worker_process *w)
     cleanup_close(&w->pidfd);
     cleanup_close(&w->socket);
     cleanup_close(&w->log);
+    cleanup_close(&w->child_socket);
+    cleanup_close(&w->child_log);
+    cleanup_close(&w->directory);
+    struct worker_process *p;
+    TAILQ_FOREACH (p, &w->planned, plan)
+        p->template = NULL;
+    if (w->template)
+        TAILQ_REMOVE(&w->template->planned, w, plan);
     buf_release(&w->kept);
     free(w);
 }
 
+/* One that is planned: where the template has been asked for it, it ends when it is made. */
 void worker_process_kill(struct worker_process *w)
 {
     w->killed = true;
-    pidfd_send_signal(w->pidfd, SIGKILL, NULL, 0); /* never another process that got the number */
+    if (w->pid)
+        pidfd_send_signal(w->pidfd, SIGKILL, NULL, 0); /* never another process that got the number */
+    else if (!w->asked_at)
+        event_active(w->exit_event, EV_TIMEOUT, 0);
 }
 
 /* For the log; NULL: it has no job. */
@@ -103,6 +131,129 @@ static void withhold_secret(const struct worker_process *w, struct link_message 
     memcpy(m->text, neutral, sizeof neutral);
 }
 
+/* --- templates --- */
+
+static void end_planned(struct worker_process *w, void (*tell)(struct worker_process *w, const struct link_message *m),
+                        const struct link_message *m)
+{
+    struct worker_process *template = w->template;
+    TAILQ_REMOVE(&template->planned, w, plan);
+    w->template = NULL;
+    tell(w, m);
+    if (template->retiring && TAILQ_EMPTY(&template->planned))
+        worker_process_kill(template);
+}
+
+static void tell_exited(struct worker_process *w, const struct link_message *m)
+{
+    (void)m;
+    w->options.events->exited(w->options.context, "not started");
+    free_process(w);
+}
+
+static void tell_not_made(struct worker_process *w, const struct link_message *m)
+{
+    if (w->killed) {
+        tell_exited(w, m);
+        return;
+    }
+    w->options.events->not_made(w->options.context);
+    free_process(w);
+}
+
+static void tell_failed(struct worker_process *w, const struct link_message *m)
+{
+    if (!w->killed)
+        w->options.events->message(w->options.context, m);
+    tell_exited(w, m);
+}
+
+static void on_killed_before_asked(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    end_planned(arg, tell_exited, NULL);
+}
+
+static void ask(struct worker_process *w)
+{
+    const struct link_message m = {.type = LINK_FORK};
+    const int fds[] = {w->child_socket, w->child_log, w->directory};
+    struct error e;
+    w->asked_at = clock_monotonic_ms();
+    enum link_result result = link_send(w->template->socket, &m, fds, ARRAY_SIZE(fds), &e);
+    if (result == LINK_AGAIN || result == LINK_BROKEN)
+        worker_process_kill(w->template);
+    close(TAKE_FD(w->child_socket));
+    close(TAKE_FD(w->child_log));
+    close(TAKE_FD(w->directory));
+}
+
+static bool watch(struct worker_process *w, struct error *e);
+
+static bool is_our_child(int pidfd)
+{
+    siginfo_t info;
+    return waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
+static void tell_made(struct worker_process *w, const struct link_message *m)
+{
+    struct error e;
+    w->pidfd = pidfd_open((pid_t)m->pid, 0);
+    event_free(w->exit_event);
+    w->exit_event = NULL;
+    if (w->pidfd < 0 || !is_our_child(w->pidfd) || !watch(w, &e)) {
+        log_job(LOG_LEVEL_ERROR, job_of(w), "the template tells of a process that cannot be watched");
+        tell_not_made(w, m); /* it finds its socket closed, and ends */
+        return;
+    }
+    w->pid = (pid_t)m->pid;
+    if (w->killed)
+        worker_process_kill(w);
+    else
+        w->options.events->message(w->options.context, &(struct link_message){.type = LINK_READY});
+}
+
+/* What the template says to us; the rest, and READY and FAILED too, is its owner's. */
+static bool is_about_planned(struct worker_process *t, const struct link_message *m)
+{
+    struct worker_process *w = TAILQ_FIRST(&t->planned), *next;
+    if (m->type == LINK_FORKED && w && w->asked_at) {
+        end_planned(w, m->pid ? tell_made : tell_not_made, m);
+        return true;
+    }
+    t->ready = t->ready || m->type == LINK_READY;
+    for (; w; w = next) {
+        next = TAILQ_NEXT(w, plan);
+        if (m->type == LINK_READY && !w->asked_at && !w->killed)
+            ask(w);
+        else if (m->type == LINK_FAILED)
+            end_planned(w, m->code == ERROR_NOT_IMPLEMENTED || w->planned_at - t->started_at > LATE_MS ? tell_not_made : tell_failed, m);
+    }
+    return false;
+}
+
+static void end_all_planned(struct worker_process *t)
+{
+    struct worker_process *w;
+    while ((w = TAILQ_FIRST(&t->planned)))
+        end_planned(w, tell_not_made, NULL);
+}
+
+void worker_process_retire(struct worker_process *template)
+{
+    template->retiring = true;
+    if (TAILQ_EMPTY(&template->planned))
+        worker_process_kill(template);
+}
+
+int64_t worker_process_owes_since(const struct worker_process *template)
+{
+    const struct worker_process *first = TAILQ_FIRST(&template->planned);
+    return first ? first->asked_at : 0;
+}
+
 /* Delivers what is there, at most `limit` messages. False: nothing more will come. */
 static bool deliver(struct worker_process *w, unsigned limit)
 {
@@ -112,7 +263,8 @@ static bool deliver(struct worker_process *w, unsigned limit)
         switch (link_receive(w->socket, &m, NULL, &e)) {
         case LINK_OK:
             withhold_secret(w, &m);
-            w->options.events->message(w->options.context, &m);
+            if (!w->options.is_template || !is_about_planned(w, &m))
+                w->options.events->message(w->options.context, &m);
             break;
         case LINK_AGAIN:
             return true;
@@ -199,13 +351,17 @@ static void on_exit_event(evutil_socket_t fd, short what, void *arg)
     log_kept(w);
     if ((WIFSIGNALED(status) || WEXITSTATUS(status) != 0) && !w->killed)
         log_job(LOG_LEVEL_WARN, job_of(w), "worker %d ended by %s%s%s", (int)w->pid, how, *w->last_words ? ": " : "", w->last_words);
+    if (WIFSIGNALED(status) && !w->killed && w->options.crashes)
+        ++*w->options.crashes;
+    end_all_planned(w);
     w->options.events->exited(w->options.context, how);
     free_process(w);
 }
 
-static bool spawn(struct worker_process *w, int child_socket, int child_log, struct error *e)
+static bool spawn(struct worker_process *w, struct error *e)
 {
-    char *const arguments[] = {(char *)"downloads-worker", NULL}, *const environment[] = {NULL};
+    const char *name = w->options.is_template ? "downloads-template" : "downloads-worker";
+    char *const arguments[] = {(char *)name, NULL}, *const environment[] = {NULL};
     sigset_t none, all;
     sigemptyset(&none);
     sigfillset(&all);
@@ -219,12 +375,14 @@ static bool spawn(struct worker_process *w, int child_socket, int child_log, str
     /* The log first: its number here may be 3. */
     int failed = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     failed = failed ? failed : posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-    failed = failed ? failed : posix_spawn_file_actions_adddup2(&actions, child_log, STDERR_FILENO);
-    failed = failed ? failed : posix_spawn_file_actions_adddup2(&actions, child_socket, LINK_WORKER_FD);
+    failed = failed ? failed : posix_spawn_file_actions_adddup2(&actions, w->child_log, STDERR_FILENO);
+    failed = failed ? failed : posix_spawn_file_actions_adddup2(&actions, w->child_socket, LINK_WORKER_FD);
     failed = failed ? failed : posix_spawn_file_actions_addclosefrom_np(&actions, LINK_WORKER_FD + 1);
     failed = failed ? failed : posix_spawn(&w->pid, w->options.program, &actions, &attributes, arguments, environment);
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
+    close(TAKE_FD(w->child_socket));
+    close(TAKE_FD(w->child_log));
     return !failed || error_set_errno(e, ERROR_WORKER, failed, "cannot start a worker");
 }
 
@@ -257,8 +415,10 @@ static bool give_source(struct worker_process *w, struct error *e)
 
 static void end_process(struct worker_process *w)
 {
-    kill(w->pid, SIGKILL); /* it is our child and not waited for: the number is its own */
-    waitpid(w->pid, NULL, 0);
+    if (w->pid) {
+        kill(w->pid, SIGKILL); /* it is our child and not waited for: the number is its own */
+        waitpid(w->pid, NULL, 0);
+    }
     free_process(w);
 }
 
@@ -268,17 +428,18 @@ void worker_process_free(struct worker_process *w)
         end_process(w);
 }
 
-struct worker_process *worker_process_start(const struct worker_process_options *options, struct error *e)
+/* With both ends of its socket and of its log. */
+static struct worker_process *new_process(const struct worker_process_options *options, struct error *e)
 {
-    _cleanup_close_ int child_socket = -1, child_log = -1;
     struct worker_process *w = calloc(1, sizeof *w);
     if (!w) {
         error_set(e, ERROR_INTERNAL, "out of memory");
         return NULL;
     }
     w->options = *options;
+    TAILQ_INIT(&w->planned);
     buf_init(&w->kept, LOG_LIMIT + 4096);
-    w->pidfd = w->socket = w->log = -1;
+    w->pidfd = w->socket = w->log = w->child_socket = w->child_log = w->directory = -1;
     snprintf(w->job, sizeof w->job, "%s", options->job);
 
     int sockets[2], pipe_fds[2];
@@ -288,7 +449,7 @@ struct worker_process *worker_process_start(const struct worker_process_options 
         return NULL;
     }
     w->socket = sockets[0];
-    child_socket = sockets[1];
+    w->child_socket = sockets[1];
     /* Our ends do not block, whatever the worker does with its own. */
     if (pipe2(pipe_fds, O_CLOEXEC) < 0 || fcntl(w->socket, F_SETFL, O_NONBLOCK) < 0) {
         error_set_errno(e, ERROR_INTERNAL, errno, "cannot make a pipe");
@@ -296,10 +457,19 @@ struct worker_process *worker_process_start(const struct worker_process_options 
         return NULL;
     }
     w->log = pipe_fds[0];
-    child_log = pipe_fds[1];
+    w->child_log = pipe_fds[1];
     fcntl(w->log, F_SETFL, O_NONBLOCK);
+    return w;
+}
 
-    if (!spawn(w, child_socket, child_log, e)) {
+struct worker_process *worker_process_start(const struct worker_process_options *options, struct error *e)
+{
+    struct worker_process *w = new_process(options, e);
+    if (!w)
+        return NULL;
+    w->started_at = clock_monotonic_ms();
+    if (!spawn(w, e)) {
+        w->pid = 0;
         free_process(w);
         return NULL;
     }
@@ -307,5 +477,26 @@ struct worker_process *worker_process_start(const struct worker_process_options 
         end_process(w);
         return NULL;
     }
+    return w;
+}
+
+struct worker_process *worker_process_fork(struct worker_process *template, const struct worker_process_options *options,
+                                           const char *directory, struct error *e)
+{
+    struct worker_process *w = new_process(options, e);
+    if (!w)
+        return NULL;
+    w->exit_event = event_new(options->base, -1, 0, on_killed_before_asked, w);
+    w->directory = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (!w->exit_event || w->directory < 0) {
+        error_set_errno(e, ERROR_INTERNAL, errno, "cannot prepare a worker");
+        free_process(w);
+        return NULL;
+    }
+    w->template = template;
+    w->planned_at = clock_monotonic_ms();
+    TAILQ_INSERT_TAIL(&template->planned, w, plan);
+    if (template->ready)
+        ask(w);
     return w;
 }

@@ -275,28 +275,79 @@ static bool set_all(struct engine *g, const char *const *settings, size_t count,
     for (size_t i = 0; i < count; i++)
         if (!run(g, settings[i], e) && !(g->remote && is_locked(e)))
             return false;
-    return !g->remote || check_remote_settings(g, e);
+    return true;
 }
 
-bool engine_configure(struct engine *g, uint64_t spill_limit, struct error *e)
+/* Of the instance, for connections to come. */
+static bool set_instance(struct engine *g, struct error *e)
+{
+    const char *const settings[] = {
+        g->remote ? "SET TimeZone='UTC'" : "SET GLOBAL TimeZone='UTC'",
+        "SET preserve_insertion_order=true",
+        "SET enable_external_access=false",
+    };
+    return set_all(g, settings, ARRAY_SIZE(settings), e);
+}
+
+/* Of the connection, and the lock. */
+static bool set_connection(struct engine *g, struct error *e)
+{
+    static const char *const settings[] = {
+        "SET enable_progress_bar=true",
+        "SET enable_progress_bar_print=false",
+        /* Of what engine_stream.c makes it count. The default, 1 MB, keeps one core busy only. */
+        "SET streaming_buffer_size='4MB'",
+        "SET lock_configuration=true",
+    };
+    return set_all(g, settings, ARRAY_SIZE(settings), e);
+}
+
+bool engine_prepare(struct engine *g, uint64_t spill_limit, struct error *e)
 {
     char spill[96];
     snprintf(spill, sizeof spill, "SET max_temp_directory_size='%" PRIu64 "B'", spill_limit);
     const char *const local[] = {"SET temp_directory='" JOB_DIRECTORY "'", spill};
-    const char *const settings[] = {
-        "SET enable_progress_bar=true",
-        "SET enable_progress_bar_print=false",
-        "SET TimeZone='UTC'",
-        "SET preserve_insertion_order=true",
-        /* Of what engine_stream.c makes it count. The default, 1 MB, keeps one core busy only. */
-        "SET streaming_buffer_size='4MB'",
-        "SET enable_external_access=false",
-        "SET lock_configuration=true",
-    };
+    return (g->remote || set_all(g, local, ARRAY_SIZE(local), e)) && set_instance(g, e);
+}
+
+bool engine_configure(struct engine *g, uint64_t spill_limit, struct error *e)
+{
     struct error ignored;
     if (g->remote) /* nobody needs it there any more; the client may refuse, and what leaves is scanned */
         run(g, "SET motherduck_token=''", &ignored);
-    return (g->remote || set_all(g, local, ARRAY_SIZE(local), e)) && set_all(g, settings, ARRAY_SIZE(settings), e);
+    return engine_prepare(g, spill_limit, e) && set_connection(g, e) && (!g->remote || check_remote_settings(g, e));
+}
+
+struct engine *engine_rehearsal_begin(const struct engine *g)
+{
+    struct error e;
+    struct engine *r = calloc(1, sizeof *r);
+    if (r)
+        *r = (struct engine){.database = g->database, .threads = g->threads};
+    if (r && duckdb_connect(r->database, &r->connection) == DuckDBSuccess && run(r, "BEGIN TRANSACTION", &e))
+        return r;
+    engine_rehearsal_end(r);
+    return NULL;
+}
+
+void engine_rehearsal_end(struct engine *r)
+{
+    struct error ignored;
+    if (!r)
+        return;
+    engine_release_query(r);
+    if (r->connection)
+        run(r, "ROLLBACK", &ignored);
+    duckdb_disconnect(&r->connection);
+    free(r);
+}
+
+bool engine_join(struct engine *g, struct error *e)
+{
+    /* The template's connection is left as it is: this process ends without an orderly end of the engine. */
+    if (duckdb_connect(g->database, &g->connection) != DuckDBSuccess)
+        return error_set(e, ERROR_INTERNAL, "the engine gives no connection");
+    return set_connection(g, e);
 }
 
 double engine_percent(const struct engine *g)

@@ -37,6 +37,18 @@ void engine_free(struct engine *g);
  * directory. Where SaaS mode has locked the settings already, those that matter to the result are looked at. */
 MUST_CHECK bool engine_configure(struct engine *g, uint64_t spill_limit, struct error *e);
 
+/* The two halves of engine_configure() for a template. Before it makes processes: all that they can share. It starts no
+ * thread. */
+MUST_CHECK bool engine_prepare(struct engine *g, uint64_t spill_limit, struct error *e);
+
+/* The same database for a query that is forgotten: it runs in a transaction that engine_rehearsal_end() takes back. NULL: not now. */
+struct engine *engine_rehearsal_begin(const struct engine *g);
+void engine_rehearsal_end(struct engine *rehearsal);
+
+/* In each of them: a connection of its own, whose settings and lock are the other half. What random() and uuid() give
+ * comes from the connection: with the template's own it would be the same in every job. */
+MUST_CHECK bool engine_join(struct engine *g, struct error *e);
+
 /* "v1.5.5", "linux_amd64": what an extension must be made for. */
 const char *engine_version(void);
 const char *engine_platform(void);

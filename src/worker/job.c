@@ -21,6 +21,7 @@
 #include "worker/output.h"
 #include "worker/sandbox.h"
 #include "worker/source.h"
+#include "worker/template.h"
 
 /* How often progress is told, and an interrupt that may have come between two statements is repeated. */
 #define PROGRESS_INTERVAL_MS 200
@@ -28,6 +29,8 @@
 
 /* A query that takes longer gets the engine's other threads: starting them costs a small job more than it gains. */
 #define HELPERS_AFTER_MS 5
+
+#define REHEARSAL_PART_SIZE 4096
 
 struct job {
     struct worker_spec worker;
@@ -50,6 +53,7 @@ struct job {
     atomic_bool cancelled;
 
     uint64_t hash_ns; /* processor time */
+    bool rehearses;   /* nobody is told */
 };
 
 /* The server is gone, or cannot be understood: there is nobody to report to. Also from the control thread. */
@@ -72,8 +76,9 @@ static bool fail_cancelled(struct error *e)
 
 static bool send_part(void *context, uint32_t index, size_t length, const uint8_t *sha256, struct error *e)
 {
-    (void)context;
     (void)e;
+    if (((struct job *)context)->rehearses)
+        return true;
     struct link_message m = {.type = LINK_PART, .buffer = index, .length = length};
     if (sha256)
         memcpy(m.digest, sha256, sizeof m.digest);
@@ -279,16 +284,32 @@ static bool prepare_source(struct job *j, struct error *e)
     const struct worker_spec *w = &j->worker;
     if (w->source == SOURCE_MOTHERDUCK)
         return extension_link(w->extension_dir, engine_version(), engine_platform(), w->uid, w->gid, e);
-    return source_init(&j->source, w->source_path, e) && lock_source(j, e) && source_link(&j->source, e);
+    if (!source_init(&j->source, w->source_path, e) || !lock_source(j, e))
+        return false;
+    if (w->is_template && !j->source.locked) /* the engine's own lock is not handed on to copies of the process */
+        return error_set(e, ERROR_NOT_IMPLEMENTED, "the source's file system has no locks that a template can hand on");
+    return source_link(&j->source, e);
+}
+
+static bool make_stop_fd(struct job *j, struct error *e)
+{
+    j->stop_fd = eventfd(0, EFD_CLOEXEC);
+    return j->stop_fd >= 0 || error_set_errno(e, ERROR_INTERNAL, errno, "cannot prepare the worker");
+}
+
+/* Its part buffers are the rehearsal's. */
+static bool prepare_template(struct job *j, struct error *e)
+{
+    j->parts = parts_new(2, REHEARSAL_PART_SIZE, e);
+    return j->parts && template_prepare(e);
 }
 
 /* Everything that needs more rights than the query will have. */
 static bool prepare(struct job *j, struct error *e)
 {
-    if (!take_token(j, e))
+    if (!take_token(j, e) || (j->worker.is_template ? !prepare_template(j, e) : !make_stop_fd(j, e)))
         return false;
-    j->stop_fd = eventfd(0, EFD_CLOEXEC);
-    if (j->stop_fd < 0 || chdir(j->worker.spill_dir) < 0)
+    if (chdir(j->worker.spill_dir) < 0)
         return error_set_errno(e, ERROR_INTERNAL, errno, "cannot prepare the worker");
     return prepare_source(j, e);
 }
@@ -317,11 +338,12 @@ static bool open_boxed(struct job *j, struct error *e)
     if (!sandbox_enter(&j->worker, j->source.path, j->source.wal_path, e))
         return false;
     j->engine = open_engine(j, e);
-    if (!j->engine || !sandbox_close(&j->worker, e))
+    if (!j->engine || !(j->worker.is_template ? sandbox_park(&j->worker, e) : sandbox_close(&j->worker, e)))
         return false;
     if (j->worker.source == SOURCE_DUCKDB)
         source_unlink(&j->source);
-    return engine_configure(j->engine, j->worker.spill_limit, e);
+    return j->worker.is_template ? engine_prepare(j->engine, j->worker.spill_limit, e)
+                                 : engine_configure(j->engine, j->worker.spill_limit, e);
 }
 
 static bool open_source(struct job *j, struct error *e)
@@ -399,7 +421,8 @@ static bool encode(struct job *j, uint8_t ret_digest[SHA256_BYTES], struct error
     struct block *list;
     if (!engine_start(j->engine, j->spec.sql, &sink, e) || !next_list(j, &list, e))
         return false;
-    send_message(&(struct link_message){.type = LINK_STREAMING});
+    if (!j->rehearses)
+        send_message(&(struct link_message){.type = LINK_STREAMING});
     if (!write_beginning(j, e))
         return false;
     while (list) {
@@ -418,14 +441,42 @@ static bool encode(struct job *j, uint8_t ret_digest[SHA256_BYTES], struct error
     return write_end(j, e) && output_finish(j->output, ret_digest, e);
 }
 
+/* A job that nobody gets. What libraries and engine do the first time only, finding their own functions before all, a template does once
+ * for all of its copies: half of their processor time. */
+static void rehearse(const struct job *j)
+{
+    struct error e;
+    uint8_t digest[SHA256_BYTES];
+    struct job r = {.rehearses = true,
+                    .spec.sql = (char *)"SELECT 1 AS a, 'b' AS c, 0.5 AS d, DATE '2024-01-01' AS e FROM range(3)",
+                    .parts = j->parts,
+                    .blocks = block_pool_new(),
+                    .engine = engine_rehearsal_begin(j->engine),
+                    .encoder = &csv_encoder};
+    r.output = output_new(r.parts, true, send_part, &r, &e);
+    if (r.blocks && r.engine && r.output && !encode(&r, digest, &e))
+        fprintf(stderr, "rehearsal: %s\n", e.message);
+    engine_rehearsal_end(r.engine);
+    output_free(r.output);
+    block_pool_free(r.blocks);
+}
+
+/* Returns in each process that is to serve a job. */
+static bool get_ready(struct job *j, struct error *e)
+{
+    if (j->worker.is_template) {
+        rehearse(j);
+        return template_serve(e) && sandbox_close(&j->worker, e) && make_stop_fd(j, e) && engine_join(j->engine, e);
+    }
+    send_message(&(struct link_message){.type = LINK_READY});
+    return true;
+}
+
 /* A cancelled job fails with just that, whatever broke first. */
 static bool run(struct job *j, uint8_t ret_digest[SHA256_BYTES], struct error *e)
 {
-    bool ok = receive_open(j, e) && open_source(j, e);
-    if (ok) {
-        send_message(&(struct link_message){.type = LINK_READY});
-        ok = receive_start(j, e) && start_control(j, e) && encode(j, ret_digest, e);
-    }
+    bool ok = receive_open(j, e) && open_source(j, e) && get_ready(j, e) && receive_start(j, e) &&
+              start_control(j, e) && encode(j, ret_digest, e);
     if (!ok && e->code == ERROR_CANCELLED && j->has_control && !atomic_load(&j->cancelled))
         engine_find_cause(j->engine, e);
     stop_control(j);

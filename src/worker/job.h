@@ -3,7 +3,8 @@
  * The main thread is the job thread: it takes OPEN, enters the box, opens the source, shuts the box and says
  * READY; then it waits for START, which may be long in coming, runs the query and encodes. With START it
  * starts the control thread, which reads FREE and CANCEL and sends PROGRESS; it is gone before DONE or FAILED
- * is sent, so nothing follows them. While MotherDuck is signed in to nobody reads: a CANCEL waits, and the
+ * is sent, so nothing follows them. A template (template.h) goes as far as READY, and each copy of it goes on from there
+ * with START. While MotherDuck is signed in to nobody reads: a CANCEL waits, and the
  * server ends the process. */
 #ifndef WORKER_JOB_H
 #define WORKER_JOB_H

@@ -129,17 +129,24 @@ static bool enter_limits(const struct worker_spec *spec, struct error *e)
         .path = "/sys/fs/cgroup", .grant = LANDLOCK_READ_TREE, .optional = true                              \
     }
 
+/* A template's jobs have their directories beside its own; each closes all but its own to itself. */
+static const char *scratch(const struct worker_spec *spec)
+{
+    return spec->is_template ? ".." : ".";
+}
+
 static bool enter_for_file(const struct worker_spec *spec, const char *source, const char *wal, struct error *e)
 {
     const struct landlock_rule rules[] = {
         {.path = source, .grant = LANDLOCK_READ_FILE},
         {.path = wal, .grant = LANDLOCK_READ_FILE, .optional = true},
-        {.path = ".", .grant = LANDLOCK_SCRATCH},
+        {.path = scratch(spec), .grant = LANDLOCK_SCRATCH},
         CGROUP_RULES,
     };
+    enum syscall_filter_kind kind = spec->is_template ? SYSCALL_FILTER_TEMPLATE : SYSCALL_FILTER_FILE;
     struct error why = {0};
     return had(spec, landlock_restrict(rules, ARRAY_SIZE(rules), NULL, 0, &why), "Landlock", why.message, e) &&
-           had(spec, syscall_filter_enter(LINK_WORKER_FD, false, &why), "seccomp", why.message, e);
+           had(spec, syscall_filter_enter(LINK_WORKER_FD, kind, &why), "seccomp", why.message, e);
 }
 
 static bool enter_for_motherduck(const struct worker_spec *spec, struct error *e)
@@ -171,7 +178,7 @@ static bool enter_for_motherduck(const struct worker_spec *spec, struct error *e
     return drop_privileges(spec, e) &&
            had(spec, landlock_restrict(rules, ARRAY_SIZE(rules), ports, ARRAY_SIZE(ports), &why), "Landlock",
                why.message, e) &&
-           had(spec, syscall_filter_enter(LINK_WORKER_FD, true, &why), "seccomp", why.message, e);
+           had(spec, syscall_filter_enter(LINK_WORKER_FD, SYSCALL_FILTER_NETWORK, &why), "seccomp", why.message, e);
 }
 
 bool sandbox_enter(const struct worker_spec *spec, const char *source, const char *wal, struct error *e)
@@ -182,18 +189,27 @@ bool sandbox_enter(const struct worker_spec *spec, const char *source, const cha
                                                                         : enter_for_file(spec, source, wal, e));
 }
 
+static bool keep_scratch(const struct worker_spec *spec, const char *path, struct error *e)
+{
+    const struct landlock_rule rule = {.path = path, .grant = LANDLOCK_SCRATCH};
+    struct error why = {0};
+    return had(spec, landlock_restrict(&rule, 1, NULL, 0, &why), "Landlock", why.message, e);
+}
+
+bool sandbox_park(const struct worker_spec *spec, struct error *e)
+{
+    return spec->sandbox == SANDBOX_OFF || (drop_privileges(spec, e) && keep_scratch(spec, scratch(spec), e));
+}
+
 bool sandbox_close(const struct worker_spec *spec, struct error *e)
 {
     if (spec->sandbox == SANDBOX_OFF)
         return true;
     struct error why = {0};
-    if (spec->source != SOURCE_MOTHERDUCK) {
-        const struct landlock_rule scratch = {.path = ".", .grant = LANDLOCK_SCRATCH};
-        if (!drop_privileges(spec, e) ||
-            !had(spec, landlock_restrict(&scratch, 1, NULL, 0, &why), "Landlock", why.message, e))
-            return false;
-    }
-    return had(spec, syscall_filter_close(&why), "seccomp", why.message, e);
+    bool dropped = spec->source == SOURCE_MOTHERDUCK || spec->is_template;
+    return (dropped || drop_privileges(spec, e)) &&
+           (spec->source == SOURCE_MOTHERDUCK || keep_scratch(spec, ".", e)) &&
+           had(spec, syscall_filter_close(&why), "seccomp", why.message, e);
 }
 
 bool sandbox_describe(FILE *out)

@@ -28,6 +28,10 @@ void sandbox_begin(void);
 MUST_CHECK bool sandbox_enter(const struct worker_spec *spec, const char *source, const char *wal,
                               struct error *e);
 
+/* A template's source is open: it becomes spec->uid, and opens no more than its jobs' directories. What is left to take
+ * away each of its copies does, with sandbox_close(). */
+MUST_CHECK bool sandbox_park(const struct worker_spec *spec, struct error *e);
+
 /* The source is open: whoever is still privileged becomes spec->uid and gives that up, and no more is opened
  * than the job needs. */
 MUST_CHECK bool sandbox_close(const struct worker_spec *spec, struct error *e);

@@ -41,7 +41,8 @@ enum source_lock source_try_lock(struct source *s, struct error *e)
     }
     /* A lock of the open file, not of the process: closing another descriptor of it does not let it go. */
     const struct flock whole = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
-    if (fcntl(s->fd, F_OFD_SETLK, &whole) < 0 && (errno == EAGAIN || errno == EACCES))
+    s->locked = fcntl(s->fd, F_OFD_SETLK, &whole) == 0;
+    if (!s->locked && (errno == EAGAIN || errno == EACCES))
         return SOURCE_BUSY;
     return SOURCE_LOCKED; /* a file system without locks: the engine's own will say so */
 }

@@ -4,7 +4,8 @@
  * name, since that gives the catalog its name. So no path of the server is in what SQL or an error can show,
  * and an unprivileged user needs no way to the file. A read lock of our own, taken first, keeps writers out
  * from before we look for a write-ahead log until the worker ends: the log cannot appear or go between the
- * box and the open. */
+ * box and the open. The lock is the open file's, so the processes that a template makes hold it too, for as long as
+ * one of them lives, whatever becomes of the template. */
 #ifndef WORKER_SOURCE_H
 #define WORKER_SOURCE_H
 
@@ -18,6 +19,7 @@
 
 struct source {
     int fd;     /* holds the read lock; -1 before */
+    bool locked; /* false: the file system has no locks of this kind */
     char *path; /* absolute */
     char *wal_path;
     char *name; /* JOB_DIRECTORY "/base name" */

@@ -194,6 +194,13 @@ class Service:
         return response
 
     def workers(self):
+        """Processes of jobs, and what is about to become one: not the template that makes them."""
+        return [p for p in self.children() if not is_template(p)]
+
+    def templates(self):
+        return [p for p in self.children() if is_template(p)]
+
+    def children(self):
         try:
             children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         except FileNotFoundError:
@@ -202,19 +209,23 @@ class Service:
 
     def wait_worker(self):
         """One that is a program of its own by now: until then the server stands still with it, which no signal is to prolong."""
-        return wait_for(lambda: next((p for p in self.workers() if program(p).startswith("downloads-work")), None), "a worker")
+        return wait_for(lambda: next((p for p in self.workers() if program(p) == "downloads-worker"), None), "a worker")
 
     def files(self):
         """Paths below the data directory that a job may leave: finished files, temporary ones, spill."""
-        return sorted(str(p.relative_to(self.data)) for name in ("files", "tmp", "spill")
-                      for p in (self.data / name).rglob("*") if p.is_file() or name == "spill")
+        return sorted(str(p.relative_to(self.data)) for name in ("files", "tmp", "spill") for p in (self.data / name).rglob("*")
+                      if p.is_file() or (name == "spill" and not p.name.startswith("template-")))
 
 
 def program(pid):
     try:
-        return pathlib.Path(f"/proc/{pid}/comm").read_text()
-    except FileNotFoundError:
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0")
+    except (FileNotFoundError, ProcessLookupError):
         return ""
+
+
+def is_template(pid):
+    return program(pid) == "downloads-template"
 
 
 def alive(pid):

@@ -26,7 +26,7 @@ def test_a_killed_server_takes_its_jobs_up_again(service, source, tmp_path):
     stream, job = server.begin(LONG)
     waiting = server.begin("SELECT 7 AS a")[1]
     stream.until(lambda e: e.type == "progress" and e.data["bytes"] > 100_000_000)
-    worker = server.workers()[0]
+    worker = server.wait_worker()
     server.stop(signal.SIGKILL)
     wait_for(lambda: not alive(worker), "the worker dies with its server", 5)
     server.start()

@@ -113,7 +113,7 @@ def test_a_worker_that_dies_fails_its_job_only(service, how):
     server = service(MAX_ATTEMPTS=1)
     stream, job = server.begin(SLOW_ROWS)
     stream.until(lambda e: e.type == "progress" and e.data["bytes"] > 5_000_000)
-    victim = server.workers()[0]
+    victim = server.wait_worker()
     other, undisturbed = server.begin("SELECT a.* FROM t a, (SELECT * FROM t LIMIT 20) b")
     os.kill(victim, how)
     last = list(stream.events())[-1]

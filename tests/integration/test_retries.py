@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from service import ENDLESS, SLOW_ROWS, USER, wait_for
+from service import ENDLESS, SLOW_ROWS, USER, program, wait_for
 
 ASKED = {"dataset_id": "d", "sql": "SELECT 1"}
 OTHER = {"x-user-id": "bob", "x-organization-id": "other"}
@@ -14,7 +14,7 @@ OTHER = {"x-user-id": "bob", "x-organization-id": "other"}
 
 def kill_worker(server, seen=()):
     """Of the job that runs, the only one; not one of those that were killed before."""
-    pid = wait_for(lambda: next((p for p in server.workers() if p not in seen), None), "a worker")
+    pid = wait_for(lambda: next((p for p in server.workers() if p not in seen and program(p) == "downloads-worker"), None), "a worker")
     os.kill(pid, signal.SIGKILL)
     return pid
 

@@ -47,7 +47,7 @@ def test_a_frozen_worker_is_killed_and_was_lost(service):
     server = service(STALL_TIMEOUT="1s", MAX_ATTEMPTS=1)
     stream, job = server.begin(SLOW_ROWS)
     stream.until(lambda e: e.type == "progress" and e.data["bytes"] > 5_000_000)
-    worker = server.workers()[0]
+    worker = server.wait_worker()
     os.kill(worker, signal.SIGSTOP)
     message, code = failure(server, stream, job)
     assert code == "worker_lost" and message.startswith("no row and no byte for 1 seconds") and "did not end" in message
@@ -59,7 +59,7 @@ def test_a_stalled_job_can_be_deleted_without_waiting_for_its_stall(service):
     server = service(STALL_TIMEOUT="1s")
     stream, job = server.begin(SLOW_ROWS)
     stream.until(lambda e: e.type == "progress" and e.data["bytes"] > 5_000_000)
-    worker = server.workers()[0]
+    worker = server.wait_worker()
     os.kill(worker, signal.SIGSTOP)
     wait_for(lambda: any("stalled" in line for line in server.log), "the stall")
     assert alive(worker)  # told to end, and not killed yet

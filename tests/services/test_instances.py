@@ -23,7 +23,7 @@ def test_a_killed_server_takes_its_job_up_again(place):
     stream, job = server.begin(LONG)
     stream.until(lambda e: e.type == "progress" and e.data["bytes"] > 150_000_000)
     assert place.uploads() == [f"acme/{job}.csv"]
-    worker = server.workers()[0]
+    worker = server.wait_worker()
     server.stop(signal.SIGKILL)
     wait_for(lambda: not alive(worker), "the worker dies with its server", 5)
     server.start()

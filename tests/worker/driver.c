@@ -84,7 +84,7 @@ static const char usage[] =
     "SIZE]\n"
     "  [--spill SIZE] [--threads N] [--parts N] [--part-size SIZE] [--uid N] [--gid N] [--format NAME]\n"
     "  [--sandbox required|best-effort|off] [--source-wait MS] [--cancel-after BYTES] [--kill-after BYTES]\n"
-    "  [--slow MS] [--deadline MS]\n";
+    "  [--slow MS] [--deadline MS] [--template 1]\n";
 
 int main(int argc, char **argv)
 {
@@ -95,7 +95,7 @@ int main(int argc, char **argv)
         {"part-size", 1, NULL, 'P'},    {"uid", 1, NULL, 'u'},        {"gid", 1, NULL, 'g'},
         {"format", 1, NULL, 'F'},       {"sandbox", 1, NULL, 'b'},    {"source-wait", 1, NULL, 'W'},
         {"cancel-after", 1, NULL, 'c'}, {"kill-after", 1, NULL, 'k'}, {"slow", 1, NULL, 'l'},
-        {"deadline", 1, NULL, 'd'},     {NULL, 0, NULL, 0},
+        {"deadline", 1, NULL, 'd'},     {"template", 1, NULL, 'T'},   {NULL, 0, NULL, 0},
     };
     struct play_options o = {
         .worker = "build/downloads-worker",
@@ -161,6 +161,9 @@ int main(int argc, char **argv)
             break;
         case 'l':
             o.slow_ms = (uint32_t)parse_size(optarg);
+            break;
+        case 'T':
+            o.template = parse_size(optarg);
             break;
         case 'd':
             o.deadline_ms = (int)parse_size(optarg);

@@ -26,6 +26,9 @@ struct play {
     struct sha256 *hash;
     int link;
     pid_t pid;
+    int template_link; /* -1: none has made the worker */
+    pid_t template_pid;
+    const char *directory; /* the worker's; the template has one beside it */
     bool started, streaming, ended;
     size_t last_length; /* of the newest part; it must be full if another follows */
     uint64_t told_rows, told_bytes;
@@ -51,7 +54,7 @@ static bool start_worker(struct play *p, struct error *e)
     if (p->pid < 0)
         return error_set_errno(e, ERROR_INTERNAL, errno, "fork");
     if (p->pid == 0) {
-        char *const argv[] = {(char *)p->o->worker, NULL}, *const environment[] = {NULL};
+        char *const argv[] = {(char *)(p->o->template ? "downloads-template" : "downloads-worker"), NULL}, *const environment[] = {NULL};
         int null = open("/dev/null", O_RDWR);
         dup2(null, 0);
         dup2(null, 1);
@@ -131,8 +134,15 @@ static bool send_to(struct play *p, const struct link_message *m, const int *fds
     return link_send(p->link, m, fds, count, &e) == LINK_OK;
 }
 
+static bool is_made(const struct play *p)
+{
+    return !p->o->template || p->template_link >= 0;
+}
+
 static void cancel_if_due(struct play *p)
 {
+    if (!is_made(p))
+        return;
     if (p->cancelled_at < 0 && p->r->bytes >= p->o->cancel_after) {
         p->cancelled_at = clock_monotonic_ms();
         send_to(p, &(struct link_message){.type = LINK_CANCEL}, NULL, 0);
@@ -193,8 +203,31 @@ static void on_end(struct play *p, const struct link_message *m)
         broke(p, "DONE tells another digest than that of the parts");
 }
 
+/* The template is ready: from now on the worker is the process that it makes, our child as well. */
+static bool have_worker_made(struct play *p)
+{
+    int pair[2];
+    struct error e;
+    struct link_message m = {.type = LINK_FORK};
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return false;
+    _cleanup_close_ int job_end = pair[1], directory = open(p->directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    p->template_link = p->link;
+    p->template_pid = p->pid;
+    p->link = pair[0];
+    const int fds[] = {job_end, STDERR_FILENO, directory};
+    if (link_send(p->template_link, &m, fds, ARRAY_SIZE(fds), &e) != LINK_OK ||
+        link_receive(p->template_link, &m, NULL, &e) != LINK_OK || m.type != LINK_FORKED || m.pid == 0)
+        return false;
+    p->pid = (pid_t)m.pid;
+    return true;
+}
+
 static void hand_over_job(struct play *p)
 {
+    if (p->o->template && !have_worker_made(p))
+        return broke(p, "the template made no worker");
+    cancel_if_due(p);
     if (p->cancelled_at >= 0) /* as the server does: a worker that is to stop gets no job, and may be gone */
         return;
     struct error e;
@@ -292,6 +325,12 @@ static void collect(struct play *p, int64_t started)
     struct rusage usage = {0};
     close(p->link);
     wait4(p->pid, &p->r->wait_status, 0, &usage);
+    if (p->template_link >= 0) {
+        int status;
+        close(p->template_link);
+        if (waitpid(p->template_pid, &status, 0) != p->template_pid || status != 0)
+            broke(p, "the template ended with wait status %d", status);
+    }
     int64_t now = clock_monotonic_ms();
     p->r->wall_s = (double)(now - started) / 1e3;
     p->r->cpu_s = (double)usage.ru_utime.tv_sec + (double)usage.ru_utime.tv_usec / 1e6 +
@@ -304,18 +343,27 @@ static void collect(struct play *p, int64_t started)
         broke(p, "the worker ended with status %d", WEXITSTATUS(p->r->wait_status));
 }
 
+static bool make_directory(const char *path, const struct worker_spec *spec, struct error *e)
+{
+    return (mkdir(path, 0700) == 0 && (!spec->uid || chown(path, spec->uid, spec->gid) == 0)) ||
+           error_set_errno(e, ERROR_INTERNAL, errno, "mkdir");
+}
+
 bool play_server(const struct play_options *o, struct play_result *ret, struct error *e)
 {
-    char spill[] = "/tmp/worker-spill.XXXXXX";
+    char root[] = "/tmp/worker-spill.XXXXXX", spill[64], beside[64];
     *ret = (struct play_result){.percent = -1, .cancel_ms = -1};
-    struct play p = {.o = o, .r = ret, .link = -1, .cancelled_at = -1, .hash = sha256_new()};
+    struct play p = {.o = o, .r = ret, .link = -1, .template_link = -1, .directory = spill, .cancelled_at = -1, .hash = sha256_new()};
     struct worker_spec spec = o->worker_spec;
-    spec.spill_dir = spill;
     p.parts = parts_new(o->spec.part_count, o->spec.part_size, e);
-    if (!p.parts || !p.hash || !mkdtemp(spill))
+    if (!p.parts || !p.hash || !mkdtemp(root) || chmod(root, 0711) < 0)
         return error_set(e, ERROR_INTERNAL, "no parts, no hash or no directory");
-    if (spec.uid && chown(spill, spec.uid, spec.gid) < 0)
-        return error_set_errno(e, ERROR_INTERNAL, errno, "chown");
+    snprintf(spill, sizeof spill, "%s/job", root);
+    snprintf(beside, sizeof beside, "%s/template", root);
+    spec.spill_dir = o->template ? beside : spill;
+    spec.is_template = o->template;
+    if (!make_directory(spill, &spec, e) || !make_directory(beside, &spec, e))
+        return false;
     int64_t started = clock_monotonic_ms();
     bool ok = start_worker(&p, e);
     if (ok) {
@@ -326,7 +374,8 @@ bool play_server(const struct play_options *o, struct play_result *ret, struct e
         }
         collect(&p, started);
     }
-    ret->spill_left = remove_directory(spill);
+    ret->spill_left = remove_directory(spill) + remove_directory(beside);
+    rmdir(root);
     sha256_free(p.hash);
     parts_free(p.parts);
     return ok;

@@ -13,6 +13,7 @@
 
 struct play_options {
     const char *worker;    /* the program */
+    bool template;         /* starts a template, which makes the worker */
     struct worker_spec worker_spec; /* spill_dir is made by play_server() */
     struct job_spec spec;
     uint64_t cancel_after; /* bytes of parts after which CANCEL is sent; UINT64_MAX: never. 0: with START */

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from worker import make_source, run_job
+from worker import make_source, run_job, start  # noqa: F401
 
 SECRET = "a deleted row that nobody may read"
 

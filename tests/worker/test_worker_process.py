@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from worker import DUCKDB_RUN, WORKER, make_source, run_job
+from worker import DUCKDB_RUN, WORKER, make_source, run_job, start  # noqa: F401
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def test_progress(source, tmp_path):
     assert job.done and job.progress >= 3 and 0 < job.percent <= 100
 
 
-def test_a_writer_holds_the_file(source, tmp_path):
+def test_a_writer_holds_the_file(source, start, tmp_path):
     path = make_source(tmp_path / "busy.duckdb", "CREATE TABLE t AS SELECT 1 AS x")
     writer = subprocess.Popen([DUCKDB_RUN, "--hold", path, "INSERT INTO t VALUES (2)"], stdin=subprocess.PIPE,
                               stdout=subprocess.PIPE)
@@ -124,8 +124,9 @@ def test_a_writer_holds_the_file(source, tmp_path):
     job = run_job(path, "FROM t", tmp_path, source_wait=300)
     assert job.code == "source_unavailable" and job.message == "the database is in use by a writer"
     assert job.wall_s >= 0.3
-    job = run_job(path, "FROM t", tmp_path, source_wait=60000, cancel_after=0)
-    assert job.code == "cancelled" and job.cancel_ms < 1000
+    if start == "exec":  # a job that waits for a template is the server's to cancel
+        job = run_job(path, "FROM t", tmp_path, source_wait=60000, cancel_after=0)
+        assert job.code == "cancelled" and job.cancel_ms < 1000
     writer.communicate()
     assert run_job(path, "FROM t", tmp_path).data == b"x\n1\n2\n"
 

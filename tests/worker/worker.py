@@ -4,6 +4,8 @@ import os
 import pathlib
 import subprocess
 
+import pytest
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("BUILD_DIR", ROOT / "build")).resolve()
 WORKER = BUILD / "downloads-worker"
@@ -24,12 +26,23 @@ class Job:
         self.data = data
 
 
+START = {}  # options of every job: how its worker is started
+
+
+@pytest.fixture(autouse=True, params=["exec", "template"])
+def start(request):
+    """For suites that hold a worker to the same, however it was started."""
+    START["template"] = int(request.param == "template")
+    yield request.param
+    START.clear()
+
+
 def run_job(source, sql, tmp_path, **options):
     """Every job must keep to the protocol and leave no spill file, whatever becomes of its query."""
     out, query = tmp_path / "out.csv", tmp_path / "query.sql"
     query.write_text(sql)
     command = [DRIVER, "--worker", WORKER, "--source", source, "--sql-file", query, "--out", out]
-    for name, value in options.items():
+    for name, value in (START | options).items():
         command += ["--" + name.replace("_", "-"), str(value)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode in (0, 1), done.stderr
