@@ -1,5 +1,6 @@
 #include "base/http_transfers.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,8 +11,8 @@
 /* libcurl copies a body through this buffer; large ones do not come here (http_upload.h). */
 #define UPLOAD_BUFFER (256 * 1024L)
 
-/* Of all connections, so many may be kept by uploads without being used. */
-#define IDLE_SHARE 4
+/* So many of all connections may be taken by uploads: other requests never wait for these. */
+#define UPLOADS_SHARE(connections) ((connections) - (connections) / 4 - 1)
 
 /* Fewer bytes a second are a stalled connection. */
 #define SILENCE_BYTES 1024L
@@ -46,12 +47,13 @@ struct http_transfers *http_transfers_new(const struct http_transfers_options *o
     if (started && ts && ts->multi && o->ca_file)
         ts->ca_file = strdup(o->ca_file);
     if (ts && ts->multi)
-        ts->uploads = http_uploads_new(ts->multi, ts->ca_file, o->connections_max / IDLE_SHARE);
+        ts->uploads = http_uploads_new(ts->multi, ts->ca_file, UPLOADS_SHARE(o->connections_max));
     if (!started || !ts || !ts->multi || !ts->uploads || (o->ca_file && !ts->ca_file)) {
         error_set(e, ERROR_INTERNAL, "the HTTP client does not start");
         http_transfers_free(ts);
         return NULL;
     }
+    assert(o->connections_max >= HTTP_CONNECTIONS_MIN);
     curl_multi_setopt(ts->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)o->connections_max);
     curl_multi_setopt(ts->multi, CURLMOPT_MAXCONNECTS, (long)o->connections_max);
     curl_multi_setopt(ts->multi, CURLMOPT_PIPELINING, CURLPIPE_NOTHING);

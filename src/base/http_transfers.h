@@ -4,7 +4,8 @@
  * only http and https are spoken (HTTP/1.1: a connection each), certificates are checked, redirects are
  * answers like any other, environment proxies are ignored. Connections are kept and used again; one that
  * turns out to be dead before anything came back on it is replaced without a word, and the request sent once
- * more, unless it is `once`. */
+ * more, unless it is `once`. PUTs of a MiB and more have connections of their own (http_upload.h): their bodies are
+ * not copied on the way to the kernel. */
 #ifndef BASE_HTTP_TRANSFERS_H
 #define BASE_HTTP_TRANSFERS_H
 
@@ -18,9 +19,11 @@
 struct http_transfers;
 struct http_transfer; /* one request under way */
 
+#define HTTP_CONNECTIONS_MIN 2
+
 struct http_transfers_options {
     const char *ca_file;      /* PEM; NULL: the system's; copied */
-    unsigned connections_max; /* more wait for one that becomes free */
+    unsigned connections_max; /* more wait for one that becomes free; HTTP_CONNECTIONS_MIN at least */
 };
 
 struct http_transfers *http_transfers_new(const struct http_transfers_options *o, struct error *e);

@@ -17,7 +17,7 @@
 #define TLS_PIECE ((size_t)256 * 1024)
 #define PIECES_A_TURN 16
 
-#define IDLE_MS 60000      /* a connection is kept unused for so long */
+#define IDLE_MS 20000       /* a connection is kept unused for so long; stores close them after some seconds */
 #define BYTES_A_SECOND 1024 /* fewer are silence */
 
 struct connection {
@@ -28,7 +28,8 @@ struct connection {
     int64_t idle_at;
 };
 
-enum phase { CONNECTING, EXCHANGING, OVER };
+/* WAITING is for one of the connections that there may be. */
+enum phase { WAITING, CONNECTING, EXCHANGING, OVER };
 
 struct http_upload {
     struct http_uploads *us;
@@ -40,7 +41,7 @@ struct http_upload {
     struct error error;
     char detail[CURL_ERROR_SIZE];
 
-    struct connection *connection; /* NULL when it is over */
+    struct connection *connection; /* while it is CONNECTING or EXCHANGING */
     bool reused;
     bool tls;
     char *origin;
@@ -59,7 +60,7 @@ struct http_upload {
 struct http_uploads {
     CURLM *multi;
     const char *ca_file;
-    unsigned idle_max, idle_count;
+    unsigned max, count; /* of connections, idle ones included */
     struct connection *idle; /* the latest first */
     struct http_upload *first;
     struct curl_waitfd *waits;
@@ -78,12 +79,14 @@ static void connection_free(struct http_uploads *us, struct connection *c)
     }
     free(c->origin);
     free(c);
+    us->count--;
 }
 
 /* One that is not connected yet. */
 static struct connection *connection_new(struct http_uploads *us, const char *origin, int64_t connect_ms, char *error_text)
 {
     struct connection *c = calloc(1, sizeof *c);
+    us->count += c != NULL;
     if (!c || !(c->origin = strdup(origin)) || !(c->easy = curl_easy_init())) {
         connection_free(us, c);
         return NULL;
@@ -121,7 +124,6 @@ static struct connection *take_idle(struct http_uploads *us, const char *origin)
             continue;
         }
         *link = c->next;
-        us->idle_count--;
         if (usable)
             return c;
         connection_free(us, c);
@@ -129,15 +131,15 @@ static struct connection *take_idle(struct http_uploads *us, const char *origin)
     return NULL;
 }
 
-static void drop_old(struct http_uploads *us, int64_t now)
+/* Those that have been idle since `before` and longer. */
+static void drop_idle(struct http_uploads *us, int64_t before)
 {
     for (struct connection **link = &us->idle, *c; (c = *link);) {
-        if (now - c->idle_at < IDLE_MS) {
+        if (c->idle_at > before) {
             link = &c->next;
             continue;
         }
         *link = c->next;
-        us->idle_count--;
         connection_free(us, c);
     }
 }
@@ -165,13 +167,18 @@ static void begin_exchange(struct http_upload *u, struct connection *c, bool reu
     curl_easy_setopt(c->easy, CURLOPT_ERRORBUFFER, u->detail);
 }
 
-/* Somebody who waits for a connection, which may be because there are as many as there may be, gets one that is free. */
-static struct http_upload *who_waits(const struct http_uploads *us, const char *origin)
+/* False: there is no memory. */
+static bool find_connection(struct http_upload *u)
 {
-    for (struct http_upload *u = us->first; u; u = u->next)
-        if (u->phase == CONNECTING && strcmp(u->origin, origin) == 0)
-            return u;
-    return NULL;
+    struct http_uploads *us = u->us;
+    struct connection *c = take_idle(us, u->origin);
+    if (c) {
+        begin_exchange(u, c, true);
+        return true;
+    }
+    if (us->count == us->max)
+        drop_idle(us, INT64_MAX); /* they lead elsewhere */
+    return us->count == us->max || connect_anew(u);
 }
 
 static void release_connection(struct http_upload *u, bool is_reusable)
@@ -183,18 +190,9 @@ static void release_connection(struct http_upload *u, bool is_reusable)
         return;
     }
     curl_easy_setopt(c->easy, CURLOPT_ERRORBUFFER, NULL);
-    struct http_upload *waiting = who_waits(us, u->origin);
-    if (waiting) {
-        connection_free(us, waiting->connection);
-        begin_exchange(waiting, c, true);
-    } else if (us->idle_count == us->idle_max) {
-        connection_free(us, c);
-    } else {
-        c->idle_at = clock_monotonic_ms();
-        c->next = us->idle;
-        us->idle = c;
-        us->idle_count++;
-    }
+    c->idle_at = clock_monotonic_ms();
+    c->next = us->idle;
+    us->idle = c;
 }
 
 static void over(struct http_upload *u, enum http_outcome outcome, bool is_reusable)
@@ -369,10 +367,7 @@ struct http_upload *http_upload_start(struct http_uploads *us, const struct http
         http_upload_free(u);
         return NULL;
     }
-    struct connection *c = take_idle(us, u->origin);
-    if (c) {
-        begin_exchange(u, c, true);
-    } else if (!connect_anew(u)) {
+    if (!find_connection(u)) {
         error_set(e, ERROR_INTERNAL, "the HTTP client fails");
         http_upload_free(u);
         return NULL;
@@ -394,11 +389,11 @@ void http_upload_free(struct http_upload *u)
     free(u);
 }
 
-struct http_uploads *http_uploads_new(CURLM *multi, const char *ca_file, unsigned idle_max)
+struct http_uploads *http_uploads_new(CURLM *multi, const char *ca_file, unsigned max)
 {
     struct http_uploads *us = calloc(1, sizeof *us);
     if (us)
-        *us = (struct http_uploads){.multi = multi, .ca_file = ca_file, .idle_max = idle_max};
+        *us = (struct http_uploads){.multi = multi, .ca_file = ca_file, .max = max};
     return us;
 }
 
@@ -406,7 +401,7 @@ void http_uploads_free(struct http_uploads *us)
 {
     if (!us)
         return;
-    drop_old(us, INT64_MAX);
+    drop_idle(us, INT64_MAX);
     free(us->waits);
     free(us);
 }
@@ -417,11 +412,26 @@ static int64_t next_look(const struct http_upload *u)
     return u->phase == EXCHANGING && silent_at < u->deadline_at ? silent_at : u->deadline_at;
 }
 
+/* Whoever waits longest comes first: the last one in the list. */
+static void serve_waiting(struct http_uploads *us)
+{
+    for (bool more = us->count < us->max || us->idle; more;) {
+        struct http_upload *next = NULL;
+        for (struct http_upload *u = us->first; u; u = u->next)
+            if (u->phase == WAITING)
+                next = u;
+        if (next && !find_connection(next))
+            broken(next, HTTP_UNREACHABLE, "out of memory");
+        more = next && next->phase != WAITING;
+    }
+}
+
 bool http_uploads_prepare(struct http_uploads *us, int64_t *wait_ms, struct curl_waitfd **ret, unsigned *ret_count)
 {
     unsigned count = 0, needed = 0;
     int64_t now = clock_monotonic_ms();
-    drop_old(us, now);
+    drop_idle(us, now - IDLE_MS);
+    serve_waiting(us);
     for (const struct http_upload *u = us->first; u; u = u->next)
         needed++;
     if (needed > us->waits_room) {

@@ -12,9 +12,9 @@
 struct http_uploads;
 struct http_upload;
 
-/* `multi` and `ca_file` (NULL: the system's) outlive it. At most `idle_max` connections are kept unused. NULL: out of
- * memory. */
-struct http_uploads *http_uploads_new(CURLM *multi, const char *ca_file, unsigned idle_max);
+/* `multi` and `ca_file` (NULL: the system's) outlive it. At most `max` connections, at least 1; further uploads wait, in
+ * the order in which they came. NULL: out of memory. */
+struct http_uploads *http_uploads_new(CURLM *multi, const char *ca_file, unsigned max);
 void http_uploads_free(struct http_uploads *us); /* with none under way; NULL is fine */
 
 /* Is it one for us? */

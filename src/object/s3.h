@@ -38,7 +38,7 @@ struct object_s3_options {
     int64_t connect_ms;   /* of one connection, default 10 s */
     int64_t silence_s;    /* a connection below 1 KiB/s for so long is broken off; default 30 */
     int64_t abort_ms;     /* how long abort() tries to tidy up; default 10 s */
-    unsigned connections; /* at a time, default 256 */
+    unsigned connections; /* at a time, at least 2; default 256 */
 };
 
 /* ERROR_CONFIG with what to do where an option is wrong. Does not speak to the store: check() does. */

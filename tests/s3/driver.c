@@ -262,6 +262,7 @@ int main(int argc, char **argv)
         .connect_ms = number("S3_CONNECT_MS", 0),
         .silence_s = number("S3_SILENCE_S", 0),
         .abort_ms = number("S3_ABORT_MS", 0),
+        .connections = (unsigned)number("S3_CONNECTIONS", 0),
         .done = mailbox,
     };
     store = mailbox ? object_store_s3_open(&o, &e) : NULL;

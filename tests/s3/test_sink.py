@@ -70,6 +70,19 @@ def test_uploads_side_by_side(sink):
     assert counts(stats, "create", "complete", "put", "refused") == {"create": 2, "complete": 2, "put": 3, "refused": 0}
 
 
+def test_more_at_once_than_connections(sink):
+    """Eight uploads with four parts each under way, over four connections: two of them for parts."""
+    uploads = [f"k{i}={6 * PART}" for i in range(8)]
+    done = subprocess.run([BUILD / "tests" / "s3_driver", "upload", *uploads], capture_output=True, text=True, timeout=60,
+                          env={**os.environ, **sink.environment(), "S3_CONNECTIONS": "4", "S3_PARTS_A_JOB": "4"})
+    assert done.stdout.count(" finished ") == done.stdout.count("\n") == 8, done.stdout + done.stderr
+    stats = sink.stats()
+    assert stats["body_bytes"] == 8 * 6 * PART
+    assert counts(stats, "create", "part", "complete", "get", "refused") == {
+        "create": 8, "part": 48, "complete": 8, "get": 8, "refused": 0}
+    assert stats["connections"] <= 8 + 8 + 4 + 1  # Creates have new ones, each; and this look
+
+
 def test_another_client(sink, client):
     def refused(code, call, **arguments):
         with pytest.raises(botocore.exceptions.ClientError) as e:
