@@ -177,12 +177,14 @@ static void on_nothing(evutil_socket_t fd, short what, void *context)
     (void)fd, (void)what, (void)context;
 }
 
-/* libevent keeps 16 bytes for each descriptor number that it ever saw, for good. Made when a connection comes, each holds a page of what that
- * connection had beside it, long after it has gone: 24 MiB of 10,000. So where many come they are made ahead, side by side. */
+/* libevent keeps 16 bytes for each descriptor number that it ever saw, for good. Made when a connection
+ * comes, each holds a page of what that connection had beside it, long after it has gone: 24 MiB of 10,000.
+ * So where many come they are made ahead, side by side. */
 static void show_descriptors(struct http_server *s)
 {
     unsigned end = s->descriptors_shown + DESCRIPTORS_AT_ONCE;
-    if (s->connection_count < DESCRIPTORS_FROM || s->descriptors_shown > s->options.max_connections || s->socket_count == 0)
+    if (s->connection_count < DESCRIPTORS_FROM || s->descriptors_shown > s->options.max_connections ||
+        s->socket_count == 0)
         return;
     for (; s->descriptors_shown < end; s->descriptors_shown++) {
         int copy = fcntl(evhttp_bound_socket_get_fd(s->sockets[0]), F_DUPFD_CLOEXEC, (int)s->descriptors_shown);

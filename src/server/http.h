@@ -99,16 +99,17 @@ struct http_stream_options {
     void *context;
 };
 
-/* The request is answered by it and must not be used again, nor its texts. Never NULL. `closed` and `drained` are not called
- * from within. To HEAD only the headers go, with the `length` that GET would have: end the stream at once,
- * that is its whole answer. So with 204 and 304. */
+/* The request is answered by it and must not be used again, nor its texts. Never NULL. `closed` and `drained`
+ * are not called from within. To HEAD only the headers go, with the `length` that GET would have: end the
+ * stream at once, that is its whole answer. So with 204 and 304. */
 struct http_stream *http_stream_begin(struct http_request *r, const struct http_stream_options *o);
 
 /* One chunk, one write; copied. */
 void http_stream_write(struct http_stream *s, const void *data, size_t length);
 
-/* The same for many streams without a length: made, framed and kept once, however many get it, also where it has to wait. A reference of
- * the caller's, until http_chunk_release(). NULL: out of memory, or `length` is 0. */
+/* The same for many streams without a length: made, framed and kept once, however many get it, also where it
+ * has to wait. A reference of the caller's, until http_chunk_release(). NULL: out of memory, or `length` is
+ * 0. */
 struct http_chunk *http_chunk_new(const void *data, size_t length);
 void http_chunk_release(struct http_chunk *c); /* NULL is fine */
 size_t http_chunk_length(const struct http_chunk *c); /* without the frame */

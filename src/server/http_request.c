@@ -12,7 +12,7 @@
 #include "server/http_gate.h"
 
 #define STREAM_READ_MAX (64 * 1024) /* what a client may push while it is being answered */
-#define STREAM_READ_ONCE 512        /* its end, most often: a read that finds just that takes memory for as much as it may */
+#define STREAM_READ_ONCE 512        /* its end, most often; a read takes memory for as much as it may find */
 
 static struct evhttp_connection *connection_of(const struct http_request *r)
 {
@@ -311,8 +311,8 @@ static struct http_request *request_of(const struct http_stream *s)
     return CONTAINER_OF(s, struct http_request, stream);
 }
 
-/* The headers are on their way, and what came is not looked at again: a stream may stay for hours, and these are a third of its memory. What
- * evhttp asks for at the end is whether the connection closes. */
+/* The headers are on their way, and what came is not looked at again: a stream may stay for hours, and these
+ * are a third of its memory. What evhttp asks for at the end is whether the connection closes. */
 static void forget_request(struct http_request *r)
 {
     struct evkeyvalq *out = evhttp_request_get_output_headers(r->ev);
@@ -396,8 +396,8 @@ static void release_reference(const void *data, size_t length, void *chunk)
     http_chunk_release(chunk);
 }
 
-/* Bytes that the socket took at once. Only where nothing waits before them, and nobody wants to hear when they have left. An error shows again
- * when the loop writes, and ends the connection from there. */
+/* Bytes that the socket took at once. Only where nothing waits before them, and nobody wants to hear when
+ * they have left. An error shows again when the loop writes, and ends the connection from there. */
 static size_t send_at_once(const struct http_request *r, const char *data, size_t length)
 {
     struct bufferevent *bev = r->connection->bev;
@@ -407,8 +407,9 @@ static size_t send_at_once(const struct http_request *r, const char *data, size_
     return n > 0 ? (size_t)n : 0;
 }
 
-/* Not by way of evhttp, which would begin the write timeout anew each time: a reader that takes nothing would never be dropped as long as there is
- * something new to tell it. And most often not by way of the loop: that takes two more system calls, and memory, for each stream. */
+/* Not by way of evhttp, which would begin the write timeout anew each time: a reader that takes nothing would
+ * never be dropped as long as there is something new to tell it. And most often not by way of the loop: that
+ * takes two more system calls, and memory, for each stream. */
 static bool add_chunk(struct http_request *r, struct http_chunk *c)
 {
     bool is_framed = r->ev->chunked;
@@ -418,7 +419,8 @@ static bool add_chunk(struct http_request *r, struct http_chunk *c)
     if (sent == length)
         return true;
     c->references++;
-    if (evbuffer_add_reference(bufferevent_get_output(r->connection->bev), data + sent, length - sent, release_reference, c) == 0)
+    struct evbuffer *out = bufferevent_get_output(r->connection->bev);
+    if (evbuffer_add_reference(out, data + sent, length - sent, release_reference, c) == 0)
         return true;
     c->references--;
     return false;

@@ -30,6 +30,9 @@
 /* Needed to open a file of any owner and to become another user; gone after sandbox_close(). */
 #define OPENING_CAPABILITIES (1ull << CAP_DAC_READ_SEARCH | 1ull << CAP_SETUID | 1ull << CAP_SETGID)
 
+/* Than the server: a loop that has an event to tell, or a part to send, is not to wait behind queries. */
+#define NICER 5
+
 void sandbox_begin(void)
 {
     /* Without a server the socket is at its end too: this is for a worker that does not look. */
@@ -38,6 +41,8 @@ void sandbox_begin(void)
     syscall(SYS_close_range, LINK_WORKER_FD + 1, ~0u, 0);
     signal(SIGXFSZ, SIG_IGN); /* a spill file at RLIMIT_FSIZE is an error of write(), not the end */
     signal(SIGPIPE, SIG_IGN);
+    errno = 0;
+    (void)!nice(NICER); /* where it cannot be had, clients wait longer beside a busy machine, and no worse */
     int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
     if (fd >= 0) {
         /* A kernel that refuses leaves the worker as likely to be chosen as the server, and no worse. */

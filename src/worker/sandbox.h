@@ -17,8 +17,8 @@
 #include "base/error.h"
 #include "link/worker_spec.h"
 
-/* What every worker does first, whatever the mode: dies with its server, goes before it when memory runs out,
- * and holds no descriptor but 0 to LINK_WORKER_FD. */
+/* What every worker does first, whatever the mode: dies with its server, goes before it when memory runs out
+ * and behind it when processors do, and holds no descriptor but 0 to LINK_WORKER_FD. */
 void sandbox_begin(void);
 
 /* The box in which the engine opens its source. The current directory is scratch. A file: `source` and, where

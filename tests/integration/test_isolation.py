@@ -27,6 +27,16 @@ def test_every_thread_of_a_busy_worker_is_boxed(service):
     assert environment == b""
 
 
+def test_a_worker_lets_its_server_go_first(service):
+    server = service()
+    stream, job = server.begin(ENDLESS)
+    worker = server.wait_worker()
+    niceness = lambda pid: os.getpriority(os.PRIO_PROCESS, pid)
+    expected = min(19, niceness(server.process.pid) + 5)
+    wait_for(lambda: all(niceness(int(thread)) == expected for thread in os.listdir(f"/proc/{worker}/task")),
+             "all of its threads at the niceness of workers")
+
+
 def test_the_descriptors_of_a_busy_worker(service, source):
     server = service()
     stream, job = server.begin(ENDLESS)
