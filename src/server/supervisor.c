@@ -215,13 +215,13 @@ static void tell_made(struct worker_process *w, const struct link_message *m)
         w->options.events->message(w->options.context, &(struct link_message){.type = LINK_READY});
 }
 
-/* What the template says to us; the rest, and READY and FAILED too, is its owner's. */
+/* What the template says to us; the rest is its owner's, and so are READY, FAILED and that it can make none. */
 static bool is_about_planned(struct worker_process *t, const struct link_message *m)
 {
     struct worker_process *w = TAILQ_FIRST(&t->planned), *next;
     if (m->type == LINK_FORKED && w && w->asked_at) {
         end_planned(w, m->pid ? tell_made : tell_not_made, m);
-        return true;
+        return m->pid != 0;
     }
     t->ready = t->ready || m->type == LINK_READY;
     for (; w; w = next) {

@@ -159,7 +159,9 @@ static void on_message(void *context, const struct link_message *m)
         c->owner->stopped = true;
         retire(c);
     } else {
-        back_off(c, m->type == LINK_FAILED ? m->text : "it broke the protocol");
+        back_off(c, m->type == LINK_FAILED    ? m->text
+                    : m->type == LINK_FORKED ? "it can make no process"
+                                             : "it broke the protocol");
     }
 }
 

@@ -443,7 +443,7 @@ static bool encode(struct job *j, uint8_t ret_digest[SHA256_BYTES], struct error
 
 /* A job that nobody gets. What libraries and engine do the first time only, finding their own functions before all, a template does once
  * for all of its copies: half of their processor time. */
-static void rehearse(const struct job *j)
+static void rehearse(struct job *j)
 {
     struct error e;
     uint8_t digest[SHA256_BYTES];
@@ -459,6 +459,7 @@ static void rehearse(const struct job *j)
     engine_rehearsal_end(r.engine);
     output_free(r.output);
     block_pool_free(r.blocks);
+    parts_free(TAKE_PTR(j->parts));
 }
 
 /* Returns in each process that is to serve a job. */

@@ -191,3 +191,10 @@ def test_every_thread_is_in_the_box(source, user, tmp_path):
     job = run_job(source, "SELECT i, hash(i) AS h FROM range(2000000) r(i)", tmp_path, threads=4, **user)
     assert job.done and job.broken == ""
     assert job.box_seen and job.boxed and job.threads >= 4
+
+
+def test_no_function_of_another_query_is_there(source, tmp_path):
+    """The encoder is a function under a random name, and the template has rehearsed with one."""
+    sql = "SELECT count(*) AS n FROM duckdb_functions() WHERE regexp_matches(function_name, '^e[0-9a-f]{15,}$')"
+    job = run_job(source, sql, tmp_path)
+    assert job.data == b"n\n1\n"
