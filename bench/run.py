@@ -33,7 +33,7 @@ import report  # noqa: E402
 import streams  # noqa: E402
 import tables  # noqa: E402
 from measure import Download, Server, family_cpu, minus, processes_cpu, rss_anon, settled_cpu  # noqa: E402
-from opponents import Opponents, client_of, file_hash, hash_cost  # noqa: E402
+from opponents import Opponents, client_of, file_hash, hash_cost, make_null  # noqa: E402
 from peers.postgres import Postgres  # noqa: E402
 from peers.sink import Sink  # noqa: E402
 from peers.swift import Swift  # noqa: E402
@@ -86,7 +86,8 @@ class Bench:
         file_hash(self.source)
         self.whole = stack  # ends with the run
         self.work = stack.enter_context(tempfile.TemporaryDirectory(prefix=f"run-{os.getpid()}-", dir=CACHE))
-        self.opponents = Opponents(BUILD, CACHE, self.source, THREADS)
+        self.null = make_null(self.work)
+        self.opponents = self.opponents_with("1GB")
         self.results = {"machine": machine(settings), "tables": {}, "sizes": {}, "concurrent": {}, "small": {}}
 
     @functools.cached_property
@@ -96,6 +97,9 @@ class Bench:
     @functools.cached_property
     def swift(self):
         return self.whole.enter_context(SwiftStore())
+
+    def opponents_with(self, memory):
+        return Opponents(BUILD, CACHE, self.source, self.null, THREADS, memory)
 
     def server(self, name, store=None, **variables):
         return Server(self.stack, self.source, name, store, THREADS, **variables)
@@ -143,7 +147,7 @@ class Bench:
 
     def sizes(self):
         ours = self.server("ours_sink", self.sink, memory=f"{SMALL_MEMORY_MIB}MiB")
-        limited = Opponents(BUILD, CACHE, self.source, THREADS, f"{SMALL_MEMORY_MIB}MiB")
+        limited = self.opponents_with(f"{SMALL_MEMORY_MIB}MiB")
         self.results["idle"] = {"server": rss_anon(ours.service.pid)}
         a_row = ours.run(tables.lines(min(10000, self.rows["lineitem"]), self.rows["lineitem"]))["bytes"] / min(10000, self.rows["lineitem"])
         for n in range(self.settings.rounds):
@@ -163,7 +167,7 @@ class Bench:
     def concurrent(self):
         count, rows = self.settings.concurrent, self.rows["lineitem"] // 6
         ours = self.server("ours_sink", self.sink, workers=count, memory=f"{SMALL_MEMORY_MIB}MiB")
-        limited = Opponents(BUILD, CACHE, self.source, THREADS, f"{SMALL_MEMORY_MIB}MiB")
+        limited = self.opponents_with(f"{SMALL_MEMORY_MIB}MiB")
         queries = [tables.query("lineitem", f"line > {i % 6 * rows} AND line <= {(i % 6 + 1) * rows}") for i in range(count)]
         for n in range(self.settings.concurrent_rounds):
             say(f"round {n + 1} of {self.settings.concurrent_rounds}: {count} downloads of {rows:,} rows at once")
