@@ -53,7 +53,7 @@ class Settings:
         self.sizes = [1e5, 1e6] if smoke else [1e8, 1e9] + ([20e9] if options.full else [])
         self.small, self.small_services = (10, 5) if smoke else (500, 100)
         # 15 s: each stream has its heartbeat once.
-        self.streams, self.stream_seconds, self.latency_seconds = (50, 1, 2) if smoke else (10_000, 60, 15) if options.full else (10_000, 15, 8)
+        self.streams, self.stream_seconds, self.latency_seconds = (50, 1, 2) if smoke else (10_000, 60, 15) if options.full else (10_000, 15, 6)
         self.concurrent_rounds = 1 if smoke else 2
         self.concurrent = 10
 
