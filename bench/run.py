@@ -158,7 +158,7 @@ class Bench:
                 sql = tables.lines(int(size / a_row), self.rows["lineitem"])
                 record = ours.run(sql, max(1, min(4, int(4e8 / size))))
                 other = limited.copy_null(sql)
-                other["bytes"] = record["bytes"]
+                other["bytes"] = record["bytes"] // record["downloads"]
                 for r in (record, other):
                     self.results["sizes"].setdefault(r["who"], {}).setdefault(f"{size:.0f}", []).append(r)
 
