@@ -207,8 +207,7 @@ class Server:
         return record
 
 
-STAGES = ["query", "encode", "hash", "copy"]
-TOLD = re.compile(r"worker's CPU ms: query ([\d.]+), encode ([\d.]+), hash ([\d.]+), copy ([\d.]+)")
+TOLD = re.compile(r"worker's CPU ms: ((?:\w+ [\d.]+(?:, )?)+)")
 
 
 def stages_of(log):
@@ -217,6 +216,6 @@ def stages_of(log):
     total = {}
     for line in log:
         if found := TOLD.search(line):
-            for stage, ms in zip(STAGES, found.groups()):
+            for stage, ms in (part.split() for part in found.group(1).rstrip(", ").split(", ")):
                 total[stage] = total.get(stage, 0) + float(ms) / 1000
     return total

@@ -33,7 +33,7 @@ import report  # noqa: E402
 import streams  # noqa: E402
 import tables  # noqa: E402
 from measure import Download, Server, family_cpu, minus, processes_cpu, rss_anon, settled_cpu  # noqa: E402
-from opponents import Opponents, client_of, file_hash, hash_cost  # noqa: E402
+from opponents import Opponents, client_of, file_hash, hash_cost, make_null  # noqa: E402
 from peers.postgres import Postgres  # noqa: E402
 from peers.sink import Sink  # noqa: E402
 from peers.swift import Swift  # noqa: E402
@@ -53,7 +53,7 @@ class Settings:
         self.sizes = [1e5, 1e6] if smoke else [1e8, 1e9] + ([20e9] if options.full else [])
         self.small, self.small_services = (10, 5) if smoke else (500, 100)
         # 15 s: each stream has its heartbeat once.
-        self.streams, self.stream_seconds, self.latency_seconds = (50, 1, 2) if smoke else (10_000, 60, 15) if options.full else (10_000, 15, 8)
+        self.streams, self.stream_seconds, self.latency_seconds = (50, 1, 2) if smoke else (10_000, 60, 15) if options.full else (10_000, 15, 6)
         self.concurrent_rounds = 1 if smoke else 2
         self.concurrent = 10
 
@@ -86,7 +86,8 @@ class Bench:
         file_hash(self.source)
         self.whole = stack  # ends with the run
         self.work = stack.enter_context(tempfile.TemporaryDirectory(prefix=f"run-{os.getpid()}-", dir=CACHE))
-        self.opponents = Opponents(BUILD, CACHE, self.source, THREADS)
+        self.null = make_null(self.work)
+        self.opponents = self.opponents_with("1GB")
         self.results = {"machine": machine(settings), "tables": {}, "sizes": {}, "concurrent": {}, "small": {}}
 
     @functools.cached_property
@@ -96,6 +97,9 @@ class Bench:
     @functools.cached_property
     def swift(self):
         return self.whole.enter_context(SwiftStore())
+
+    def opponents_with(self, memory):
+        return Opponents(BUILD, CACHE, self.source, self.null, THREADS, memory)
 
     def server(self, name, store=None, **variables):
         return Server(self.stack, self.source, name, store, THREADS, **variables)
@@ -143,7 +147,7 @@ class Bench:
 
     def sizes(self):
         ours = self.server("ours_sink", self.sink, memory=f"{SMALL_MEMORY_MIB}MiB")
-        limited = Opponents(BUILD, CACHE, self.source, THREADS, f"{SMALL_MEMORY_MIB}MiB")
+        limited = self.opponents_with(f"{SMALL_MEMORY_MIB}MiB")
         self.results["idle"] = {"server": rss_anon(ours.service.pid)}
         a_row = ours.run(tables.lines(min(10000, self.rows["lineitem"]), self.rows["lineitem"]))["bytes"] / min(10000, self.rows["lineitem"])
         for n in range(self.settings.rounds):
@@ -154,7 +158,7 @@ class Bench:
                 sql = tables.lines(int(size / a_row), self.rows["lineitem"])
                 record = ours.run(sql, max(1, min(4, int(4e8 / size))))
                 other = limited.copy_null(sql)
-                other["bytes"] = record["bytes"]
+                other["bytes"] = record["bytes"] // record["downloads"]
                 for r in (record, other):
                     self.results["sizes"].setdefault(r["who"], {}).setdefault(f"{size:.0f}", []).append(r)
 
@@ -163,7 +167,7 @@ class Bench:
     def concurrent(self):
         count, rows = self.settings.concurrent, self.rows["lineitem"] // 6
         ours = self.server("ours_sink", self.sink, workers=count, memory=f"{SMALL_MEMORY_MIB}MiB")
-        limited = Opponents(BUILD, CACHE, self.source, THREADS, f"{SMALL_MEMORY_MIB}MiB")
+        limited = self.opponents_with(f"{SMALL_MEMORY_MIB}MiB")
         queries = [tables.query("lineitem", f"line > {i % 6 * rows} AND line <= {(i % 6 + 1) * rows}") for i in range(count)]
         for n in range(self.settings.concurrent_rounds):
             say(f"round {n + 1} of {self.settings.concurrent_rounds}: {count} downloads of {rows:,} rows at once")

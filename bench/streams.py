@@ -119,7 +119,7 @@ def share_of_a_core(server, seconds, meanwhile):
 def idle(source, count, seconds):
     server = STAMPED.start(source, QUEUE_WORKERS=1, QUEUE_SIZE=1000, WORKER_THREADS=1)
     time.sleep(2)
-    bare, _ = share_of_a_core(server, seconds, time.sleep)
+    bare, _ = share_of_a_core(server, min(seconds, 10), time.sleep)
     figures = {"bare_share": bare, "bare_kib": status_of(server.pid, "RssAnon")[0]}
     print(f"no stream: {bare:.2f} % of a core, RssAnon {status_of(server.pid, 'RssAnon')[0] / 1024:.1f} MiB")
     create(server, SILENT, until=b"status_update")
