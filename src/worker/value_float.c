@@ -15,7 +15,7 @@ typedef unsigned __int128 uint128;
 
 #define DIGITS_MAX 17 /* that a double may need */
 
-/* Part of its caller: a third of the time is otherwise lost, since what follows cannot begin early. */
+/* Part of its caller: otherwise a number takes a fifth longer. */
 #define INLINE static inline __attribute__((always_inline))
 
 /* digits x 10^exponent */
