@@ -63,7 +63,7 @@ def test_stages_sizes_and_loads_are_there(page):
     found = sections(page[1])
     assert found["Where the time goes"][0][1:] == ["query", "encode", "hash", "send (server)", "sum"]
     assert [r[0] for r in found["Where the time goes"][2:]] == [f"{t}, {w}" for t in TABLES for w in ("ours", "DuckDB")]
-    assert len(found["Against size"]) == 2 + 4 and len(found["Ten at once"]) == 2 + 2 and len(found["Small jobs"]) == 2 + 4
+    assert len(found["Against size"]) == 2 + 4 and len(found["Ten at once"]) == 2 + 2 and len(found["Small jobs"]) == 2 + 6
     assert "postgres" in found["Small jobs"][-1][-1] and "swift" in found["Small jobs"][-1][-1]
     for text in ("nan", "inf ", "None"):
         assert text not in page[1]
