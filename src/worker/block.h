@@ -1,8 +1,8 @@
 /* Encoded rows on their way from the engine's threads to the output: blocks of memory that are used again.
  *
  * Several threads encode at once, each a chunk of rows into a list of blocks of its own; the job thread takes the
- * lists in the order of the rows, and gives them back. What lies between is bounded: a thread that would begin
- * beyond the limit waits, unless the job thread has nothing to take. */
+ * lists in the order of the rows, and gives them back. How many lie between is the engine's to bound
+ * (engine_stream.c): it is told what each list holds. */
 #ifndef WORKER_BLOCK_H
 #define WORKER_BLOCK_H
 
@@ -12,33 +12,24 @@
 
 #define BLOCK_SIZE ((size_t)256 << 10) /* with its head, and more only where one value needs it: stays in a core's cache */
 #define BLOCK_CAPACITY (BLOCK_SIZE - sizeof(struct block))
-#define BLOCKS_LIMIT (64ull << 20) /* bytes of memory in lists that nobody has taken */
 
 struct block {
     struct block *next;
     size_t capacity, length; /* bytes of `data`: there are, are used */
-    size_t rows;             /* of the whole list, in its first block */
-    uintptr_t thread;        /* who wrote it */
+    size_t rows, held;       /* of the whole list, in its first block: rows, bytes of memory */
     uint8_t data[];
 };
 
 struct block_pool;
 
-/* The calling thread is the job thread. NULL: out of memory. */
+/* NULL: out of memory. */
 struct block_pool *block_pool_new(void);
 
 /* Not while a thread writes. Frees what was given back; lists that are out leave with the process. */
 void block_pool_free(struct block_pool *p);
 
-/* The job thread, around its wait for the next list: while it waits nobody is held back for long. */
-void block_pool_wait_begins(struct block_pool *p);
-void block_pool_wait_ends(struct block_pool *p);
-
-/* A list that block_writer_end() gave. The job thread. */
+/* A list that block_writer_end() gave. Any thread. */
 void block_pool_give_back(struct block_pool *p, struct block *list);
-
-/* No thread is held back from now on. Any thread. */
-void block_pool_open(struct block_pool *p);
 
 /* One thread's, for one chunk. */
 struct block_writer {
@@ -46,9 +37,10 @@ struct block_writer {
     uint8_t *end; /* behind the last one */
     struct block_pool *pool;
     struct block *first, *last;
+    size_t held; /* bytes of memory in the list */
 };
 
-/* Takes the first block; may wait. false: out of memory. */
+/* Takes the first block. false: out of memory. */
 bool block_writer_begin(struct block_writer *w, struct block_pool *p);
 
 /* A further block with room for `need` bytes; what was written up to `at` stays in the one before. Returns its

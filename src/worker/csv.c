@@ -105,11 +105,10 @@ bool csv_needs_quotes(const char *data, size_t length)
     return special_bytes(word) != 0;
 }
 
-/* `to` has room for twice the length and SLACK. */
-static uint8_t *write_quoted(uint8_t *to, const char *data, size_t length)
+/* Every quote twice. `to` has room for twice the length and SLACK. */
+static uint8_t *write_doubled(uint8_t *to, const char *data, size_t length)
 {
     const char *end = data + length;
-    *to++ = '"';
     while (end - data >= 8) {
         uint64_t word = load64(data);
         memcpy(to, &word, sizeof word);
@@ -125,15 +124,67 @@ static uint8_t *write_quoted(uint8_t *to, const char *data, size_t length)
             *to++ = '"';
         *to++ = (uint8_t)*data++;
     }
-    *to++ = '"';
     return to;
 }
 
-/* Where the values of a chunk go, and what must be free ahead of each. */
+/* `to` has room for twice the length and SLACK. */
+static uint8_t *write_quoted(uint8_t *to, const char *data, size_t length)
+{
+    *to = '"';
+    to = write_doubled(to + 1, data, length);
+    *to = '"';
+    return to + 1;
+}
+
+/* Where the values of a chunk go. Ahead of every SPAN_COLUMNS columns of a row there is room for them, as far as their
+ * texts are short: were it a row's, few rows of thousands of columns would fill a block. */
+#define SPAN_COLUMNS 256
+
 struct target {
     struct block_writer *w;
-    size_t row_max; /* bytes of a row whose texts are short, SLACK included */
+    size_t span_max; /* bytes of such columns, SLACK included */
 };
+
+/* Longer texts are written in pieces, so that blocks are filled to their ends; else memory would be kept for what a
+ * text might need, twice its length, and a chunk may have two thousand of them. */
+#define LONG_TEXT ((size_t)8 << 10)
+#define PIECE_MIN ((size_t)1 << 10)
+
+static enum need look(const char *data, size_t length)
+{
+    bytes16 found = {0}, quotes = {0};
+    for (size_t i = 0; i + 16 < length; i += 16) {
+        found |= special_of(load_bytes(data + i));
+        quotes |= quotes_of(load_bytes(data + i));
+    }
+    bytes16 tail = load_bytes(data + length - 16);
+    found |= special_of(tail);
+    quotes |= quotes_of(tail);
+    return !any(found) ? PLAIN : !any(quotes) ? QUOTES : DOUBLED_QUOTES;
+}
+
+/* Ahead of `at` there is room for one byte and SLACK, and so there is in the end for a span. */
+static uint8_t *write_long_text(const struct target *t, uint8_t *at, const char *data, size_t length)
+{
+    enum need need = look(data, length);
+    if (need != PLAIN)
+        *at++ = '"';
+    while (length > 0) {
+        at = block_writer_room(t->w, at, 2 * PIECE_MIN + SLACK);
+        if (!at)
+            return NULL;
+        size_t n = (size_t)(t->w->end - at) - SLACK;
+        if (need == DOUBLED_QUOTES)
+            n /= 2;
+        n = n < length ? n : length;
+        at = need == DOUBLED_QUOTES ? write_doubled(at, data, n) : (uint8_t *)memcpy(at, data, n) + n;
+        data += n;
+        length -= n;
+    }
+    if (need != PLAIN)
+        *at++ = '"';
+    return block_writer_room(t->w, at, t->span_max);
+}
 
 /* A short text without quotes is one load of the whole value, and one store. */
 static inline uint8_t *write_text(const struct target *t, uint8_t *at, const struct text_value *v)
@@ -145,7 +196,9 @@ static inline uint8_t *write_text(const struct target *t, uint8_t *at, const str
         memcpy(at, &text, sizeof text);
         return at + v->length;
     }
-    at = block_writer_room(t->w, at, 2 * (size_t)v->length + t->row_max);
+    if (v->length > LONG_TEXT)
+        return write_long_text(t, at, v->outside.pointer, v->length);
+    at = block_writer_room(t->w, at, 2 * (size_t)v->length + t->span_max);
     if (!at)
         return NULL;
     switch (copy_and_look(at, v->outside.pointer, v->length)) {
@@ -250,24 +303,35 @@ static bool csv_begin(struct block_writer *w, const char *const *names, size_t n
     return true;
 }
 
+static size_t span_max(const struct chunk *chunk)
+{
+    size_t most = 0;
+    for (size_t i = 0, span = 0; i < chunk->column_count; i++) {
+        span = (i % SPAN_COLUMNS ? span : 0) + value_max[chunk->columns[i].is.type] + 1;
+        most = span > most ? span : most;
+    }
+    return most + SLACK;
+}
+
 static bool csv_chunk(struct block_writer *w, const struct chunk *chunk)
 {
-    struct target t = {.w = w, .row_max = chunk->column_count + SLACK};
-    for (size_t i = 0; i < chunk->column_count; i++)
-        t.row_max += value_max[chunk->columns[i].is.type];
+    const struct column *end = chunk->columns + chunk->column_count;
+    struct target t = {.w = w, .span_max = span_max(chunk)};
     uint8_t *at = w->at;
     for (size_t row = 0; row < chunk->rows; row++) {
-        at = block_writer_room(w, at, t.row_max);
-        if (!at)
-            return false;
-        for (size_t i = 0; i < chunk->column_count; i++) {
-            const struct column *c = &chunk->columns[i];
-            if (!column_is_null(c, row)) {
-                at = write_value(&t, at, c, row);
-                if (!at)
-                    return false;
+        for (const struct column *c = chunk->columns; c < end;) {
+            const struct column *span_end = end - c > SPAN_COLUMNS ? c + SPAN_COLUMNS : end;
+            at = block_writer_room(w, at, t.span_max);
+            if (!at)
+                return false;
+            for (; c < span_end; c++) {
+                if (!column_is_null(c, row)) {
+                    at = write_value(&t, at, c, row);
+                    if (!at)
+                        return false;
+                }
+                *at++ = ',';
             }
-            *at++ = ',';
         }
         at[-1] = '\n';
     }

@@ -292,11 +292,11 @@ static bool set_instance(struct engine *g, struct error *e)
 /* Of the connection, and the lock. */
 static bool set_connection(struct engine *g, struct error *e)
 {
-    static const char *const settings[] = {
+    const char *const settings[] = {
         "SET enable_progress_bar=true",
         "SET enable_progress_bar_print=false",
         /* Of what engine_stream.c makes it count. The default, 1 MB, keeps one core busy only. */
-        "SET streaming_buffer_size='4MB'",
+        g->remote ? "SET streaming_buffer_size='4MB'" : "SET streaming_buffer_size='6MB'",
         "SET lock_configuration=true",
     };
     return set_all(g, settings, ARRAY_SIZE(settings), e);

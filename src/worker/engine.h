@@ -54,10 +54,11 @@ const char *engine_version(void);
 const char *engine_platform(void);
 
 /* What becomes of the rows. `encode` is called with every chunk once, on any of the engine's threads, several at once
- * and out of order; the number that it returns comes back from engine_next() in the order of the rows. 0: it failed,
- * for want of memory. */
+ * and out of order; the number that it returns comes back from engine_next() in the order of the rows. `ret_held` is
+ * how many bytes of memory wait under that number: beyond some 64 MiB the engine's threads pause. 0: it failed, for
+ * want of memory. */
 struct engine_sink {
-    int64_t (*encode)(void *context, const struct chunk *chunk);
+    int64_t (*encode)(void *context, const struct chunk *chunk, size_t *ret_held);
     void *context;
 };
 

@@ -137,16 +137,6 @@ bool column_set_type(struct column_set *s, size_t i, duckdb_logical_type type)
     return false;
 }
 
-size_t column_set_row_size(const struct column_set *s)
-{
-    size_t size = 0;
-    for (size_t i = 0; i < s->count; i++) {
-        enum value_type t = s->types[i].type;
-        size += t == VALUE_TEXT ? 32 : t == VALUE_DATE ? 11 : t >= VALUE_TIME && t <= VALUE_INTERVAL ? 24 : 9;
-    }
-    return size;
-}
-
 void columns_of_chunk(const struct column_set *s, duckdb_data_chunk chunk, struct column *columns)
 {
     for (size_t i = 0; i < s->count; i++) {

@@ -20,9 +20,6 @@ void column_set_unref(struct column_set *s);
  * is no memory for an enum's names. */
 bool column_set_type(struct column_set *s, size_t i, duckdb_logical_type type);
 
-/* Bytes of a row as text, roughly. */
-size_t column_set_row_size(const struct column_set *s);
-
 /* `columns` has room for s->count. */
 void columns_of_chunk(const struct column_set *s, duckdb_data_chunk chunk, struct column *columns);
 

@@ -2,8 +2,8 @@
  *
  * The encoder runs inside the query, as a scalar function over all of its columns: so the engine's own threads encode
  * what they have just computed, several chunks at once, nothing is copied before, and the engine's streaming result
- * brings the order (docs/decisions/encoding-in-the-query.md). The function gives the encoder's number in a chunk's
- * first row, and zero in the others.
+ * brings the order (docs/decisions/encoding-in-the-query.md). The function gives a list in a chunk's first row, whose
+ * first element is the encoder's number, and empty lists in the others.
  *
  * With MotherDuck a function of ours would have to be known to its service: there the rows are fetched as they are,
  * and encoded on the job thread. */
@@ -18,10 +18,14 @@
 
 #define CAUSE_TRIES 2
 
-/* The engine counts the bytes of the result that it holds for us (streaming_buffer_size), and sees eight a row where
- * ours has hundreds. Columns of nothing, of this many bytes each, make it count one for so many of ours. */
-#define PAD_BYTES 16
-#define COUNTED_SHARE 16
+/* The engine bounds a streaming result by the bytes that it counts in it (streaming_buffer_size, 6 MB; engine.c): of a
+ * list its place in each row, and the capacity, a power of two of elements. So the function's value is a list, which
+ * stands for so many bytes of ours; a tenth of what waits for the job thread is counted, some 60 MB in all. The
+ * elements behind the first mean nothing. Copying them costs more than their size tells, so a chunk of usual size has
+ * the least capacity there is, and one element. Where a list would need more than LIST_MAX it fills the buffer alone. */
+#define COUNTED_SHARE 10
+#define LIST_MIN 2048 /* the least capacity, whatever the list holds */
+#define LIST_MAX (1u << 20)
 
 /* --- the names --- */
 
@@ -56,15 +60,17 @@ const char *const *engine_names(const struct engine *g, size_t *ret_count)
 
 /* --- the encoder as a function of the engine --- */
 
-static int64_t encode(struct engine *g, const struct column_set *s, duckdb_data_chunk chunk)
+static int64_t encode(struct engine *g, const struct column_set *s, duckdb_data_chunk chunk, size_t *ret_held)
 {
     struct column *columns = malloc(s->count * sizeof *columns);
     int64_t block = 0;
     if (columns) {
         columns_of_chunk(s, chunk, columns);
-        block = g->sink.encode(g->sink.context, &(struct chunk){.rows = duckdb_data_chunk_get_size(chunk),
-                                                                .column_count = s->count,
-                                                                .columns = columns});
+        block = g->sink.encode(g->sink.context,
+                               &(struct chunk){.rows = duckdb_data_chunk_get_size(chunk),
+                                               .column_count = s->count,
+                                               .columns = columns},
+                               ret_held);
     }
     free(columns);
     if (block == 0)
@@ -72,17 +78,42 @@ static int64_t encode(struct engine *g, const struct column_set *s, duckdb_data_
     return block;
 }
 
+/* How many elements make the engine count a share of `held` bytes: one more than half the capacity that counts as
+ * much, since fewer are to be copied. */
+static idx_t list_length(idx_t rows, size_t held)
+{
+    size_t wanted = held / COUNTED_SHARE, places = rows * sizeof(duckdb_list_entry), capacity = LIST_MIN;
+    wanted = wanted > places ? (wanted - places) / sizeof(int64_t) : 0;
+    while (capacity < LIST_MAX && capacity + capacity / 2 < wanted)
+        capacity *= 2;
+    return capacity == LIST_MIN ? 1 : capacity / 2 + 1;
+}
+
+/* `block` in the first of `rows` rows. */
+static bool put_lists(duckdb_vector result, idx_t rows, int64_t block, size_t held)
+{
+    idx_t length = list_length(rows, held);
+    duckdb_list_entry *lists = duckdb_vector_get_data(result);
+    memset(lists, 0, rows * sizeof *lists);
+    if (duckdb_list_vector_reserve(result, length) != DuckDBSuccess ||
+        duckdb_list_vector_set_size(result, length) != DuckDBSuccess)
+        return false;
+    int64_t *elements = duckdb_vector_get_data(duckdb_list_vector_get_child(result));
+    elements[0] = block;
+    lists[0].length = length;
+    return true;
+}
+
 static void encode_function(duckdb_function_info info, duckdb_data_chunk chunk, duckdb_vector result)
 {
     struct engine *g = duckdb_scalar_function_get_extra_info(info);
     const struct column_set *s = duckdb_scalar_function_get_bind_data(info);
     idx_t rows = duckdb_data_chunk_get_size(chunk);
-    int64_t *blocks = duckdb_vector_get_data(result);
+    size_t held = 0;
     if (rows == 0)
         return;
-    memset(blocks, 0, rows * sizeof *blocks);
-    blocks[0] = encode(g, s, chunk);
-    if (blocks[0] == 0)
+    int64_t block = encode(g, s, chunk, &held);
+    if (block == 0 || !put_lists(result, rows, block, held))
         duckdb_scalar_function_set_error(info, "out of memory");
 }
 
@@ -128,9 +159,10 @@ static bool register_function(struct engine *g, char name[ENGINE_FUNCTION_NAME_S
     duckdb_scalar_function function = duckdb_create_scalar_function();
     duckdb_logical_type any = duckdb_create_logical_type(DUCKDB_TYPE_ANY);
     duckdb_logical_type number = duckdb_create_logical_type(DUCKDB_TYPE_BIGINT);
+    duckdb_logical_type list = duckdb_create_list_type(number);
     duckdb_scalar_function_set_name(function, name);
     duckdb_scalar_function_set_varargs(function, any);
-    duckdb_scalar_function_set_return_type(function, number);
+    duckdb_scalar_function_set_return_type(function, list);
     duckdb_scalar_function_set_volatile(function); /* else constants would be encoded once for all rows */
     duckdb_scalar_function_set_special_handling(function);
     duckdb_scalar_function_set_extra_info(function, g, NULL);
@@ -140,6 +172,7 @@ static bool register_function(struct engine *g, char name[ENGINE_FUNCTION_NAME_S
     duckdb_destroy_scalar_function(&function);
     duckdb_destroy_logical_type(&any);
     duckdb_destroy_logical_type(&number);
+    duckdb_destroy_logical_type(&list);
     return ok || error_set(e, ERROR_INTERNAL, "the engine does not take the encoder");
 }
 
@@ -161,13 +194,6 @@ static bool append_columns(struct engine *g, struct buf *query, struct error *e)
     return true;
 }
 
-static void append_pad(struct engine *g, struct buf *query)
-{
-    size_t counted = column_set_row_size(g->columns) / COUNTED_SHARE;
-    for (size_t bytes = sizeof(int64_t); bytes + PAD_BYTES <= counted; bytes += PAD_BYTES)
-        buf_append_text(query, ", NULL::HUGEINT");
-}
-
 static bool make_query(struct engine *g, struct buf *query, struct error *e)
 {
     buf_append_text(query, "SELECT ");
@@ -175,11 +201,7 @@ static bool make_query(struct engine *g, struct buf *query, struct error *e)
         buf_printf(query, "%s(", g->function);
     if (!append_columns(g, query, e))
         return false;
-    if (!g->remote) {
-        buf_append_text(query, ")");
-        append_pad(g, query);
-    }
-    buf_append_text(query, " FROM (\n");
+    buf_append_text(query, g->remote ? " FROM (\n" : ") FROM (\n");
     buf_append(query, g->sql, g->sql_length);
     buf_append_text(query, "\n)");
     return buf_ok(query) || error_set(e, ERROR_MEMORY, "out of memory");
@@ -238,15 +260,18 @@ static int64_t next_in_chunk(struct engine *g)
 {
     idx_t rows = duckdb_data_chunk_get_size(g->chunk);
     if (g->remote) {
-        int64_t block = g->chunk_row == 0 ? encode(g, g->columns, g->chunk) : 0;
+        size_t held;
+        int64_t block = g->chunk_row == 0 ? encode(g, g->columns, g->chunk, &held) : 0;
         g->chunk_row = rows;
         return block;
     }
-    const int64_t *blocks = duckdb_vector_get_data(duckdb_data_chunk_get_vector(g->chunk, 0));
+    duckdb_vector vector = duckdb_data_chunk_get_vector(g->chunk, 0);
+    const duckdb_list_entry *lists = duckdb_vector_get_data(vector);
+    const int64_t *elements = duckdb_vector_get_data(duckdb_list_vector_get_child(vector));
     while (g->chunk_row < rows) {
-        int64_t block = blocks[g->chunk_row++];
-        if (block != 0)
-            return block;
+        const duckdb_list_entry *list = &lists[g->chunk_row++];
+        if (list->length > 0)
+            return elements[list->offset];
     }
     return 0;
 }
@@ -293,10 +318,11 @@ void engine_start_helpers(struct engine *g)
 
 /* --- the end --- */
 
-static int64_t discard(void *context, const struct chunk *chunk)
+static int64_t discard(void *context, const struct chunk *chunk, size_t *ret_held)
 {
     (void)context;
     (void)chunk;
+    *ret_held = 0;
     return 1;
 }
 

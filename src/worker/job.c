@@ -108,7 +108,6 @@ static void take_order(struct job *j)
     if (m.type == LINK_CANCEL) {
         atomic_store(&j->cancelled, true);
         output_cancel(j->output);
-        block_pool_open(j->blocks);
     } else if (m.type == LINK_BUFFERS) {
         grow(j, &m, fds[0]);
     } else if (m.type != LINK_FREE || !output_free_buffer(j->output, m.buffer)) {
@@ -356,7 +355,7 @@ static bool open_source(struct job *j, struct error *e)
 }
 
 /* Any of the engine's threads. The number is the list of blocks itself. */
-static int64_t encode_chunk(void *context, const struct chunk *chunk)
+static int64_t encode_chunk(void *context, const struct chunk *chunk, size_t *ret_held)
 {
     struct job *j = context;
     struct block_writer w;
@@ -370,7 +369,9 @@ static int64_t encode_chunk(void *context, const struct chunk *chunk)
         return 0;
     }
     atomic_fetch_add(&j->rows, chunk->rows);
-    return (int64_t)(intptr_t)block_writer_end(&w, chunk->rows);
+    struct block *list = block_writer_end(&w, chunk->rows);
+    *ret_held = list->held;
+    return (int64_t)(intptr_t)list;
 }
 
 static bool write_out(struct job *j, struct block *list, struct error *e)
@@ -407,9 +408,7 @@ static bool write_end(struct job *j, struct error *e)
 static bool next_list(struct job *j, struct block **ret_list, struct error *e)
 {
     int64_t number;
-    block_pool_wait_begins(j->blocks);
     bool ok = engine_next(j->engine, &number, e);
-    block_pool_wait_ends(j->blocks);
     *ret_list = ok ? (struct block *)(intptr_t)number : NULL;
     return ok;
 }

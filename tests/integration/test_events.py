@@ -42,8 +42,8 @@ def test_joining_while_it_runs(service):
     joined = server.follow(job)
     first = next(joined.events())
     assert (first.name, first.data["id"]) == ("snapshot", job) and first.id == first.data["version"]
-    progress = joined.until(lambda e: e.type == "progress" and e.data["rows"] > 0)
-    assert progress.id is None and 0 <= progress.data["progress"] <= 99 and progress.data["bytes"] > 0
+    progress = joined.until(lambda e: e.type == "progress" and e.data["bytes"] > 0)  # rows count before bytes do
+    assert progress.id is None and 0 <= progress.data["progress"] <= 99 and progress.data["rows"] > 0
     resumed = server.follow(job, **{"Last-Event-ID": str(first.data["version"] + 1)})
     server.request("DELETE", "/downloads/" + job)
     for one in (stream, joined, resumed):

@@ -82,7 +82,7 @@ def test_a_slow_but_steady_query_does_not_stall(service, tmp_path, sql):
 
 def test_a_server_that_was_stopped_itself_blames_no_worker(service):
     server = service(STALL_TIMEOUT="1s", QUEUE_WORKERS=1)
-    stream, job = server.begin("SELECT a.* FROM t a, (SELECT * FROM t LIMIT 40) b")
+    stream, job = server.begin("SELECT a.* FROM t a, (SELECT * FROM t LIMIT 800) b")
     stream.until(lambda e: e.type == "progress" and e.data["bytes"] > 5_000_000)
     processes = [*server.workers(), server.process.pid]
     for pid in processes:

@@ -1,13 +1,11 @@
-/* Blocks of encoded rows: that nothing is lost between blocks, that threads are held back at the limit, and that they
- * are not while the job thread waits. */
+/* Blocks of encoded rows: that nothing is lost between blocks, and that what comes back is used again, by one at a
+ * time. */
 #include <pthread.h>
-#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#include <time.h>
 #include <cmocka.h>
 
 #include "base/error.h"
@@ -39,101 +37,53 @@ static void a_list_has_all_that_was_written(void **state)
     block_pool_free(pool);
 }
 
-/* Writes a list of many blocks and puts it where the test finds it, again and again. */
-struct encoder_thread {
-    struct block_pool *pool;
-    pthread_t thread;
-    size_t rounds, blocks; /* a list has so many */
-    sem_t written;
-    struct block *lists[64];
-};
-
-static void *write_lists(void *context)
+static void a_list_says_what_it_holds(void **state)
 {
-    struct encoder_thread *t = context;
-    for (size_t i = 0; i < t->rounds; i++) {
-        struct block_writer w;
-        assert_true(block_writer_begin(&w, t->pool));
-        for (size_t k = 1; k < t->blocks; k++)
-            assert_non_null(block_writer_more(&w, w.at, 1));
-        t->lists[i] = block_writer_end(&w, 1);
-        sem_post(&t->written);
+    (void)state;
+    struct block_pool *pool = block_pool_new();
+    struct block_writer w;
+    size_t held = 0, blocks = 0;
+    assert_true(block_writer_begin(&w, pool));
+    assert_non_null(block_writer_more(&w, w.at, 1));
+    assert_non_null(block_writer_more(&w, w.at, 3 * BLOCK_SIZE));
+    assert_non_null(block_writer_more(&w, w.at, BLOCK_CAPACITY));
+    struct block *list = block_writer_end(&w, 1);
+    for (const struct block *b = list; b; b = b->next, blocks++)
+        held += b->capacity;
+    assert_int_equal(blocks, 4);
+    assert_int_equal(list->held, held);
+    assert_int_equal(held, 3 * BLOCK_CAPACITY + 3 * BLOCK_SIZE);
+    block_pool_give_back(pool, list);
+    block_pool_free(pool);
+}
+
+/* Many more than are made at a time: those that come back are used again, whoever had them. */
+static void what_comes_back_is_used_again(void **state)
+{
+    (void)state;
+    enum { LISTS = 40 };
+    struct block_pool *pool = block_pool_new();
+    struct block *lists[LISTS], *again[LISTS];
+    struct block_writer w;
+    for (size_t i = 0; i < LISTS; i++) {
+        assert_true(block_writer_begin(&w, pool));
+        lists[i] = block_writer_end(&w, i);
+        memset(lists[i]->data, 'x', BLOCK_CAPACITY);
     }
-    return NULL;
-}
-
-static void start(struct encoder_thread *t)
-{
-    assert_int_equal(sem_init(&t->written, 0, 0), 0);
-    assert_int_equal(pthread_create(&t->thread, NULL, write_lists, t), 0);
-}
-
-#define FULL (BLOCKS_LIMIT / BLOCK_SIZE + 1) /* blocks that are more than the limit */
-
-static bool waits_in_vain(sem_t *s)
-{
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += 50000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_nsec -= 1000000000;
-        until.tv_sec++;
+    for (size_t i = 0; i < LISTS; i++)
+        block_pool_give_back(pool, lists[i]);
+    for (size_t i = 0; i < LISTS; i++) {
+        assert_true(block_writer_begin(&w, pool));
+        again[i] = block_writer_end(&w, i);
+        size_t found = 0;
+        for (size_t k = 0; k < LISTS; k++)
+            found += lists[k] == again[i];
+        assert_int_equal(found, 1);
+        assert_null(again[i]->next);
     }
-    return sem_timedwait(s, &until) < 0;
-}
-
-static void a_thread_beyond_the_limit_waits_until_something_is_taken(void **state)
-{
-    (void)state;
-    struct encoder_thread t = {.pool = block_pool_new(), .rounds = 3, .blocks = FULL};
-    start(&t);
-    for (size_t i = 0; i < t.rounds; i++) {
-        sem_wait(&t.written);
-        assert_true(i + 1 == t.rounds || waits_in_vain(&t.written)); /* the next one does not come */
-        block_pool_give_back(t.pool, t.lists[i]);
-    }
-    pthread_join(t.thread, NULL);
-    block_pool_free(t.pool);
-}
-
-/* What the job thread waits for may be what a thread beyond the limit has. */
-static void nobody_is_held_back_while_the_job_thread_waits(void **state)
-{
-    (void)state;
-    struct encoder_thread t = {.pool = block_pool_new(), .rounds = 5, .blocks = FULL};
-    block_pool_wait_begins(t.pool);
-    start(&t);
-    for (size_t i = 0; i < t.rounds; i++)
-        sem_wait(&t.written);
-    block_pool_wait_ends(t.pool);
-    pthread_join(t.thread, NULL);
-    for (size_t i = 0; i < t.rounds; i++)
-        block_pool_give_back(t.pool, t.lists[i]);
-    block_pool_free(t.pool);
-}
-
-static void the_job_thread_itself_never_waits(void **state)
-{
-    (void)state;
-    struct encoder_thread t = {.pool = block_pool_new(), .rounds = 4, .blocks = FULL};
-    assert_int_equal(sem_init(&t.written, 0, 0), 0);
-    write_lists(&t);
-    for (size_t i = 0; i < t.rounds; i++)
-        block_pool_give_back(t.pool, t.lists[i]);
-    block_pool_free(t.pool);
-}
-
-static void an_open_pool_holds_nobody_back(void **state)
-{
-    (void)state;
-    struct encoder_thread t = {.pool = block_pool_new(), .rounds = 3, .blocks = FULL};
-    start(&t);
-    sem_wait(&t.written);
-    block_pool_open(t.pool);
-    pthread_join(t.thread, NULL);
-    for (size_t i = 0; i < t.rounds; i++)
-        block_pool_give_back(t.pool, t.lists[i]);
-    block_pool_free(t.pool);
+    for (size_t i = 0; i < LISTS; i++)
+        block_pool_give_back(pool, again[i]);
+    block_pool_free(pool);
 }
 
 static void what_failed_goes_back(void **state)
@@ -141,28 +91,90 @@ static void what_failed_goes_back(void **state)
     (void)state;
     struct block_pool *pool = block_pool_new();
     struct block_writer w;
-    for (size_t i = 0; i < 4; i++) {
-        assert_true(block_writer_begin(&w, pool));
-        for (size_t k = 1; k < FULL; k++)
-            assert_non_null(block_writer_more(&w, w.at, 1));
-        block_writer_discard(&w);
-    }
-    struct encoder_thread t = {.pool = pool, .rounds = 1, .blocks = 1}; /* would wait for ever */
-    start(&t);
-    pthread_join(t.thread, NULL);
-    block_pool_give_back(pool, t.lists[0]);
+    assert_true(block_writer_begin(&w, pool));
+    struct block *first = w.first;
+    assert_non_null(block_writer_more(&w, w.at, 2 * BLOCK_SIZE));
+    block_writer_discard(&w);
+    assert_true(block_writer_begin(&w, pool));
+    assert_ptr_equal(w.first, first);
+    block_writer_discard(&w);
     block_pool_free(pool);
+}
+
+/* Threads write while another one takes and gives back. */
+#define THREADS 3
+#define ROUNDS 2000
+
+struct shelf {
+    struct block_pool *pool;
+    pthread_mutex_t lock;
+    struct block *lists; /* by `next` of their last blocks */
+    size_t count;
+};
+
+static void *write_lists(void *context)
+{
+    struct shelf *s = context;
+    for (uint32_t i = 0; i < ROUNDS; i++) {
+        struct block_writer w;
+        assert_true(block_writer_begin(&w, s->pool));
+        for (uint32_t k = 0; k < 20; k++) {
+            w.at = block_writer_room(&w, w.at, BLOCK_SIZE / 7);
+            assert_non_null(w.at);
+            memcpy(w.at, &i, sizeof i);
+            w.at += sizeof i;
+        }
+        struct block *list = block_writer_end(&w, i), *last = list;
+        while (last->next)
+            last = last->next;
+        pthread_mutex_lock(&s->lock);
+        last->next = s->lists;
+        s->lists = list;
+        s->count++;
+        pthread_mutex_unlock(&s->lock);
+    }
+    return NULL;
+}
+
+static void threads_do_not_share_a_block(void **state)
+{
+    (void)state;
+    struct shelf s = {.pool = block_pool_new(), .lock = PTHREAD_MUTEX_INITIALIZER};
+    pthread_t threads[THREADS];
+    size_t numbers = 0;
+    for (size_t i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, write_lists, &s), 0);
+    for (size_t lists = 0; lists < THREADS * ROUNDS;) {
+        pthread_mutex_lock(&s.lock);
+        struct block *taken = s.lists;
+        lists += s.count;
+        s.lists = NULL;
+        s.count = 0;
+        pthread_mutex_unlock(&s.lock);
+        for (const struct block *b = taken; b; b = b->next) {
+            uint32_t first, v;
+            memcpy(&first, b->data, sizeof first);
+            for (size_t at = 0; at < b->length; at += sizeof v, numbers++) {
+                memcpy(&v, b->data + at, sizeof v);
+                assert_int_equal(v, first); /* a block is one list's */
+            }
+        }
+        block_pool_give_back(s.pool, taken);
+    }
+    for (size_t i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(numbers, THREADS * ROUNDS * 20);
+    block_pool_free(s.pool);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_list_has_all_that_was_written),
-        cmocka_unit_test(a_thread_beyond_the_limit_waits_until_something_is_taken),
-        cmocka_unit_test(nobody_is_held_back_while_the_job_thread_waits),
-        cmocka_unit_test(the_job_thread_itself_never_waits),
-        cmocka_unit_test(an_open_pool_holds_nobody_back),
+        cmocka_unit_test(a_list_says_what_it_holds),
+        cmocka_unit_test(what_comes_back_is_used_again),
         cmocka_unit_test(what_failed_goes_back),
+        cmocka_unit_test(threads_do_not_share_a_block),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -167,6 +167,79 @@ static void texts_of_any_length_are_whole(void **state)
     buf_release(&expected);
 }
 
+/* Written in pieces, over several blocks, with what asks for quotes here and there or nowhere; and blocks are filled. */
+static void long_texts_go_on_in_the_next_block(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"a", "n", "b"};
+    static char bytes[8][3 * BLOCK_SIZE];
+    static const size_t odd[] = {0, 1, 15, 8191, 100000, 3 * BLOCK_SIZE - 17, 3 * BLOCK_SIZE - 1};
+    for (size_t i = 0; i < 8; i++)
+        for (size_t at = 0; at < sizeof bytes[i]; at++)
+            bytes[i][at] = i == 7 ? '"' : (char)('a' + at % 26);
+    for (size_t i = 0; i < ARRAY_SIZE(odd); i++)
+        bytes[i % 3 + 1][odd[i]] = ",\"\n"[i % 3];
+    for (size_t at = 5; at < sizeof bytes[4]; at += 11)
+        bytes[4][at] = '"';
+    enum { ROWS = 120 };
+    struct text_value left[ROWS], right[ROWS];
+    int32_t numbers[ROWS];
+    struct buf out, expected;
+    buf_init(&out, 256 << 20);
+    buf_init(&expected, 256 << 20);
+    buf_append(&expected, "a,n,b\n", 6);
+    for (size_t row = 0; row < ROWS; row++) {
+        const char *l = bytes[row % 8], *r = bytes[row / 8 % 8];
+        size_t length = row % 5 == 0 ? sizeof bytes[0] : 8000 + row * 7919 % 300000, other = row * 977 % 20000;
+        left[row] = value(l, length);
+        right[row] = value(r, other);
+        numbers[row] = (int32_t)row;
+        append_expected(&expected, l, length);
+        buf_printf(&expected, ",%zu,", row);
+        append_expected(&expected, r, other);
+        buf_append(&expected, "\n", 1);
+    }
+    const struct column columns[] = {
+        {.values = left}, {.is.type = VALUE_INT32, .values = numbers}, {.values = right}};
+    encode(names, &(struct chunk){.rows = ROWS, .column_count = 3, .columns = columns}, &out);
+    assert_int_equal(out.len, expected.len);
+    assert_memory_equal(out.data, expected.data, out.len);
+    buf_release(&out);
+    buf_release(&expected);
+}
+
+/* Memory for few bytes more than the text: not for what each row or text might have needed. */
+static void blocks_are_filled(void **state)
+{
+    (void)state;
+    enum { COLUMNS = 20000, ROWS = 100 };
+    static struct column columns[COLUMNS];
+    static char bytes[300000];
+    struct text_value short_texts[ROWS], long_texts[ROWS];
+    memset(bytes, 'x', sizeof bytes);
+    for (size_t row = 0; row < ROWS; row++) {
+        short_texts[row] = text("y");
+        long_texts[row] = value(bytes, 50000 + row * 2500);
+    }
+    for (size_t i = 0; i < COLUMNS; i++)
+        columns[i].values = short_texts;
+    for (int wide = 0; wide < 2; wide++) {
+        struct block_pool *pool = block_pool_new();
+        struct block_writer w;
+        assert_true(block_writer_begin(&w, pool));
+        const struct column one = {.values = long_texts};
+        assert_true(csv_encoder.chunk(&w, wide ? &(struct chunk){ROWS, COLUMNS, columns} : &(struct chunk){ROWS, 1, &one}));
+        struct block *list = block_writer_end(&w, ROWS);
+        size_t length = 0;
+        for (const struct block *b = list; b; b = b->next)
+            length += b->length;
+        assert_true(length > (wide ? (size_t)COLUMNS * ROWS * 2 - 1 : (size_t)ROWS * 50000));
+        assert_in_range(list->held, length, length + length / 10 + BLOCK_SIZE);
+        block_pool_give_back(pool, list);
+        block_pool_free(pool);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -174,6 +247,8 @@ int main(void)
         cmocka_unit_test(rows_become_lines),
         cmocka_unit_test(every_byte_at_every_place_is_seen),
         cmocka_unit_test(texts_of_any_length_are_whole),
+        cmocka_unit_test(long_texts_go_on_in_the_next_block),
+        cmocka_unit_test(blocks_are_filled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

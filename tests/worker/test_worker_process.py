@@ -73,6 +73,35 @@ def test_wide_long_and_large(source, tmp_path):
     assert run_job(source, f"SELECT length('{text}') AS n", tmp_path).data == b"n\n%d\n" % len(text)
 
 
+@pytest.mark.parametrize("threads", [1, 2, 4])
+@pytest.mark.parametrize("length,rows", [(30, 20000), (9000, 20000), (40000, 5000), (4 << 20, 20)])
+def test_long_texts_are_bounded_by_their_bytes(source, length, rows, threads, tmp_path):
+    """Far more bytes than may wait, in few rows: nothing is held back for ever, nothing is encoded ahead without end."""
+    sql = f"SELECT id, repeat(chr(97 + (id % 26)::INT), {length}) AS s FROM t LIMIT {rows}"
+    job = run_job(source, sql, tmp_path, threads=threads, memory="256MiB", deadline=120000)
+    assert job.done and job.broken == "" and job.rows == rows
+    digest = hashlib.sha256(b"id,s\n")
+    for i in range(rows):
+        digest.update(b"%d," % i + bytes([97 + i % 26]) * length + b"\n")
+    assert job.sha256 == digest.hexdigest()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_chunks_of_few_rows_hold_nobody_back(source, threads, tmp_path):
+    """Each chunk of rows has a block of memory, were it for one row: so many of them must not stop a query whose first row is late."""
+    job = run_job(source, "SELECT id FROM t WHERE id % 1000 = 7", tmp_path, threads=threads, deadline=60000)
+    assert job.done and job.data.count(b"\n") == job.rows + 1
+    assert [int(line) for line in job.data.split()[1:]] == list(range(7, job.rows * 1000, 1000))
+
+
+def test_what_waits_for_the_upload_is_bounded(source, tmp_path):
+    """0.9 GB that nobody takes for a while."""
+    sql = "SELECT id, repeat('x', 300) AS s FROM t"
+    job = run_job(source, sql, tmp_path, threads=4, memory="128MiB", slow=300, part_size="8MiB", cancel_after=64 << 20)
+    assert job.code == "cancelled" and job.broken == ""
+    assert job.peak_rss_anon < 300 << 20
+
+
 @pytest.mark.parametrize("size", [1, 7, 4096])
 def test_parts_of_any_size(source, size, tmp_path):
     job = run_job(source, "FROM t LIMIT 500", tmp_path, part_size=size, parts=2)
