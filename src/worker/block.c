@@ -8,7 +8,7 @@
  * less. Not the first ones: a small job would clear more memory than it writes. */
 #define SLAB_SIZE ((size_t)2 << 20)
 #define SLAB_BLOCKS (SLAB_SIZE / sizeof(struct whole_block))
-#define SINGLE_BLOCKS 8
+#define SINGLE_BLOCKS 32
 
 struct whole_block {
     struct block block;

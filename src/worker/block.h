@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BLOCK_SIZE ((size_t)256 << 10) /* with its head, and more only where one value needs it: stays in a core's cache */
+#define BLOCK_SIZE ((size_t)64 << 10) /* with its head, and more only where one value needs it: stays in a core's cache */
 #define BLOCK_CAPACITY (BLOCK_SIZE - sizeof(struct block))
 
 struct block {
