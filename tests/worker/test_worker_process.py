@@ -97,6 +97,14 @@ def test_long_texts_are_bounded_by_their_bytes(source, length, rows, threads, tm
     assert job.sha256 == digest.hexdigest()
 
 
+@pytest.mark.parametrize("threads", [1, 4])
+@pytest.mark.parametrize("length", [150000, 400000])
+def test_a_chunk_too_large_for_memory_is_an_error(source, length, threads, tmp_path):
+    """Each chunk of 2,048 rows more than there is, whoever notices first, the engine or the encoder."""
+    job = run_job(source, f"SELECT repeat('x', {length}) AS s FROM t LIMIT 5000", tmp_path, threads=threads, memory="64MiB")
+    assert not job.done and job.broken == "" and job.code == "out_of_memory"
+
+
 @pytest.mark.parametrize("threads", [1, 2, 4])
 def test_chunks_of_few_rows_hold_nobody_back(source, threads, tmp_path):
     """Each chunk of rows has a block of memory, were it for one row: so many of them must not stop a query whose first row is late."""
