@@ -42,9 +42,6 @@ enum value_type {
     VALUE_TIMESTAMP_TZ, /* microseconds, to be shown in UTC */
     VALUE_INTERVAL,     /* struct value_interval */
     VALUE_UUID,         /* struct value128, the highest bit flipped */
-    VALUE_ENUM8,        /* uint8_t, uint16_t, uint32_t: an index into `names` */
-    VALUE_ENUM16,
-    VALUE_ENUM32,
     VALUE_TYPES /* how many there are */
 };
 
@@ -76,9 +73,7 @@ struct value_interval {
 /* What is known of a column before its first row. */
 struct column_type {
     enum value_type type;
-    uint8_t width, scale;           /* of decimals */
-    const struct text_value *names; /* of enums */
-    uint32_t name_count;
+    uint8_t width, scale; /* of decimals */
 };
 
 struct column {

@@ -247,18 +247,11 @@ static inline uint8_t *write_text(const struct target *t, uint8_t *at, const str
     X(INTERVAL, struct value_interval, TEXT_MAX_INTERVAL, text_of_interval(to, v.months, v.days, v.micros))          \
     X(UUID, struct value128, TEXT_MAX_UUID, text_of_uuid(to, v.upper, v.lower))
 
-/* Those that are text, or an index into texts. */
-#define TEXT_VALUES(X)                                                                                               \
-    X(TEXT, struct text_value, &values[row])                                                                         \
-    X(ENUM8, uint8_t, &c->is.names[values[row]])                                                                     \
-    X(ENUM16, uint16_t, &c->is.names[values[row]])                                                                   \
-    X(ENUM32, uint32_t, &c->is.names[values[row]])
-
 /* The most bytes of a value; texts that are longer make room themselves. */
 static const uint8_t value_max[VALUE_TYPES] = {
 #define TYPED_MAX(kind, ctype, max, text) [VALUE_##kind] = max,
-#define TEXT_MAX(kind, ctype, value) [VALUE_##kind] = 2 * TEXT_INLINE_MAX + 2,
-    TYPED_VALUES(TYPED_MAX) TEXT_VALUES(TEXT_MAX)
+    [VALUE_TEXT] = 2 * TEXT_INLINE_MAX + 2,
+    TYPED_VALUES(TYPED_MAX)
 };
 
 /* Behind what it returns SLACK bytes may be overwritten. NULL: out of memory. */
@@ -271,13 +264,9 @@ static inline uint8_t *write_value(const struct target *t, uint8_t *at, const st
         const ctype v = ((const ctype *)c->values)[row];                                                             \
         return (uint8_t *)text;                                                                                      \
     }
-#define TEXT_CASE(kind, ctype, value)                                                                                \
-    case VALUE_##kind: {                                                                                             \
-        const ctype *values = c->values;                                                                             \
-        return write_text(t, at, value);                                                                             \
-    }
         TYPED_VALUES(TYPED_CASE)
-        TEXT_VALUES(TEXT_CASE)
+    case VALUE_TEXT:
+        return write_text(t, at, (const struct text_value *)c->values + row);
     case VALUE_TYPES:
         break;
     }

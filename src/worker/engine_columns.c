@@ -30,42 +30,8 @@ struct column_set *column_set_ref(struct column_set *s)
 
 void column_set_unref(struct column_set *s)
 {
-    if (!s || atomic_fetch_sub(&s->uses, 1) > 1)
-        return;
-    for (size_t i = 0; i < s->count; i++) {
-        const struct column_type *t = &s->types[i];
-        for (uint32_t n = 0; n < t->name_count; n++)
-            if (t->names[n].length > TEXT_INLINE_MAX)
-                duckdb_free((void *)t->names[n].outside.pointer);
-        free((void *)t->names);
-    }
-    free(s);
-}
-
-static bool take_enum(struct column_type *t, duckdb_logical_type type)
-{
-    static const enum value_type by_size[] = {VALUE_ENUM8, VALUE_ENUM16, VALUE_ENUM32};
-    duckdb_type index = duckdb_enum_internal_type(type);
-    uint32_t count = duckdb_enum_dictionary_size(type);
-    struct text_value *names = calloc(count ? count : 1, sizeof *names);
-    t->names = names;
-    if (!names)
-        return false;
-    for (t->name_count = 0; t->name_count < count; t->name_count++) {
-        struct text_value *v = &names[t->name_count];
-        char *text = duckdb_enum_dictionary_value(type, t->name_count);
-        if (!text)
-            return false;
-        v->length = (uint32_t)strlen(text);
-        if (v->length > TEXT_INLINE_MAX) {
-            v->outside.pointer = text;
-        } else {
-            memcpy(v->inlined, text, v->length);
-            duckdb_free(text);
-        }
-    }
-    t->type = by_size[index == DUCKDB_TYPE_UTINYINT ? 0 : index == DUCKDB_TYPE_USMALLINT ? 1 : 2];
-    return true;
+    if (s && atomic_fetch_sub(&s->uses, 1) == 1)
+        free(s);
 }
 
 static bool take_decimal(struct column_type *t, duckdb_logical_type type)
@@ -125,8 +91,6 @@ bool column_set_type(struct column_set *s, size_t i, duckdb_logical_type type)
     };
     struct column_type *t = &s->types[i];
     duckdb_type id = duckdb_get_type_id(type);
-    if (id == DUCKDB_TYPE_ENUM)
-        return take_enum(t, type);
     if (id == DUCKDB_TYPE_DECIMAL)
         return take_decimal(t, type);
     for (size_t k = 0; k < ARRAY_SIZE(known); k++)

@@ -16,8 +16,8 @@ struct column_set *column_set_new(size_t count);
 struct column_set *column_set_ref(struct column_set *s);
 void column_set_unref(struct column_set *s);
 
-/* Column `i` is of that type. false: no encoder knows it as it lies there (then it is to be cast to text), or there
- * is no memory for an enum's names. */
+/* Column `i` is of that type. false: no encoder knows it as it lies there; then it is to be cast to text. An ENUM is
+ * among these: the C API gives its names as C strings, cut at a NUL. */
 bool column_set_type(struct column_set *s, size_t i, duckdb_logical_type type);
 
 /* `columns` has room for s->count. */

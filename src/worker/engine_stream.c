@@ -113,8 +113,10 @@ static void encode_function(duckdb_function_info info, duckdb_data_chunk chunk, 
     if (rows == 0)
         return;
     int64_t block = encode(g, s, chunk, &held);
-    if (block == 0 || !put_lists(result, rows, block, held))
+    if (block == 0 || !put_lists(result, rows, block, held)) {
+        atomic_store(&g->sink_failed, true);
         duckdb_scalar_function_set_error(info, "out of memory");
+    }
 }
 
 static void unref_set(void *s)
@@ -207,6 +209,31 @@ static bool make_query(struct engine *g, struct buf *query, struct error *e)
     return buf_ok(query) || error_set(e, ERROR_MEMORY, "out of memory");
 }
 
+static bool fail_running(struct engine *g, const char *why, struct error *e)
+{
+    return atomic_load(&g->sink_failed) ? error_set(e, ERROR_MEMORY, "out of memory") : engine_fail_wrapped(e, why);
+}
+
+/* With MotherDuck its service may bind the query to other tables than a moment ago, when the names were taken: so the
+ * types are those of the rows that come. */
+static bool take_remote_types(struct engine *g, struct error *e)
+{
+    struct column_set *s = column_set_new(g->column_count);
+    bool same = s && duckdb_column_count(&g->result) == g->column_count;
+    for (size_t i = 0; i < g->column_count && same; i++) {
+        _cleanup_type_ duckdb_logical_type type = duckdb_column_logical_type(&g->result, i);
+        same = column_set_type(s, i, type);
+    }
+    if (!same) {
+        column_set_unref(s);
+        return s ? error_set(e, ERROR_SOURCE, "a table was altered while the query began")
+                 : error_set(e, ERROR_MEMORY, "out of memory");
+    }
+    column_set_unref(g->columns);
+    g->columns = s;
+    return true;
+}
+
 static bool execute(struct engine *g, struct error *e)
 {
     _cleanup_buf_ struct buf query;
@@ -220,8 +247,9 @@ static bool execute(struct engine *g, struct error *e)
     if (duckdb_pending_prepared_streaming(statement, &pending) != DuckDBSuccess)
         return engine_fail_wrapped(e, duckdb_pending_error(pending));
     g->has_result = true;
-    return duckdb_execute_pending(pending, &g->result) == DuckDBSuccess ||
-           engine_fail_wrapped(e, duckdb_result_error(&g->result));
+    if (duckdb_execute_pending(pending, &g->result) != DuckDBSuccess)
+        return fail_running(g, duckdb_result_error(&g->result), e);
+    return !g->remote || take_remote_types(g, e);
 }
 
 bool engine_start(struct engine *g, const char *sql, const struct engine_sink *sink, struct error *e)
@@ -248,11 +276,9 @@ static bool fetch(struct engine *g, struct error *e)
         g->rows += duckdb_data_chunk_get_size(g->chunk);
         return true;
     }
-    if (atomic_load(&g->sink_failed))
-        return error_set(e, ERROR_MEMORY, "out of memory");
     /* An error in mid-stream looks like the end; only this tells. */
     const char *why = duckdb_result_error(&g->result);
-    return (!why || !*why) || engine_fail_wrapped(e, why);
+    return ((!why || !*why) && !atomic_load(&g->sink_failed)) || fail_running(g, why, e);
 }
 
 /* The chunk's next number; 0: it has no more. */
@@ -326,14 +352,20 @@ static int64_t discard(void *context, const struct chunk *chunk, size_t *ret_hel
     return 1;
 }
 
-/* True where the query now ends without an error. */
-static bool run_again(struct engine *g, struct error *e)
+/* None of the engine's threads is in the sink afterwards. */
+static void end_run(struct engine *g)
 {
-    int64_t block;
     if (g->has_result)
         duckdb_destroy_result(&g->result);
     g->has_result = false;
     duckdb_destroy_data_chunk(&g->chunk);
+}
+
+/* True where the query now ends without an error. */
+static bool run_again(struct engine *g, struct error *e)
+{
+    int64_t block;
+    end_run(g);
     if (!execute(g, e))
         return false;
     do
@@ -346,6 +378,7 @@ static bool run_again(struct engine *g, struct error *e)
 void engine_find_cause(struct engine *g, struct error *e)
 {
     bool ended = false;
+    end_run(g);
     g->sink = (struct engine_sink){.encode = discard};
     for (int i = 0; i < CAUSE_TRIES && !ended && e->code == ERROR_CANCELLED; i++)
         ended = run_again(g, e);

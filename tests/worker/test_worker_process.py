@@ -43,6 +43,17 @@ def test_forms_of_a_query(source, tmp_path):
     assert run_job(source, "SUMMARIZE t", tmp_path).rows == 2
 
 
+def test_a_nul_byte_does_not_end_a_value(tmp_path):
+    path = make_source(
+        tmp_path / "nul.duckdb",
+        "CREATE TYPE mood AS ENUM (SELECT unnest(['plain', 'a' || chr(0) || 'b', 'longer than twelve' || chr(0) || ',']))",
+        "CREATE TABLE t AS SELECT unnest(enum_range(NULL::mood)) AS m",
+    )
+    job = run_job(path, "SELECT m, m::VARCHAR AS v FROM t", tmp_path)
+    long = b'"longer than twelve\0,"'
+    assert job.data == b"m,v\nplain,plain\na\0b,a\0b\n" + long + b"," + long + b"\n"
+
+
 def test_errors_are_the_engines_and_point_at_the_line(source, tmp_path):
     job = run_job(source, "SELECT nosuch\nFROM t", tmp_path)
     assert job.code == "query_failed" and "nosuch" in job.message and "LINE 1: SELECT nosuch" in job.message
@@ -84,6 +95,14 @@ def test_long_texts_are_bounded_by_their_bytes(source, length, rows, threads, tm
     for i in range(rows):
         digest.update(b"%d," % i + bytes([97 + i % 26]) * length + b"\n")
     assert job.sha256 == digest.hexdigest()
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+@pytest.mark.parametrize("length", [150000, 400000])
+def test_a_chunk_too_large_for_memory_is_an_error(source, length, threads, tmp_path):
+    """Each chunk of 2,048 rows more than there is, whoever notices first, the engine or the encoder."""
+    job = run_job(source, f"SELECT repeat('x', {length}) AS s FROM t LIMIT 5000", tmp_path, threads=threads, memory="64MiB")
+    assert not job.done and job.broken == "" and job.code == "out_of_memory"
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
