@@ -176,7 +176,7 @@ static void check_one(struct test *t, struct random_source *r, const struct sche
         .worker_spec = {.source_path = t->source,
                         .memory_limit = 256ull << 20,
                         .spill_limit = 1ull << 30,
-                        .threads = 1 + (uint32_t)random_below(r, 2),
+                        .threads = 1 + (uint32_t)random_below(r, 4),
                         .sandbox = MODE},
         .spec = {.sql = sql.data,
                  .format = (char *)"csv",
