@@ -32,7 +32,9 @@ bool engine_fail(struct error *e, enum error_code code, const char *text)
         return error_set(e, ERROR_SQL, "there is no such table, and a download cannot read files");
     if (strncmp(text, "INTERRUPT Error", 15) == 0)
         return error_set(e, ERROR_CANCELLED, "the query was interrupted");
-    return error_set(e, code, "%s", text);
+    /* An engine's internal error goes on with addresses, and the paths of its libraries. */
+    const char *trace = strstr(text, "\n\nStack Trace:");
+    return error_set(e, code, "%.*s", (int)(trace ? trace - text : (ptrdiff_t)strlen(text)), text);
 }
 
 /* An error of the wrapped query tells a line that is one too high: the query's own text begins on the second.

@@ -165,6 +165,26 @@ def test_nothing_of_the_server_is_shown(source, user, tmp_path):
     assert job.data.endswith(b"\nshop\n")  # the catalog keeps its name
 
 
+NAME = "regexp_extract(current_query(), 'e[0-9a-f]{31}')"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "FROM query((SELECT 'SELECT ' || function_name || '(1)' FROM duckdb_functions() WHERE length(function_name) = 32))",
+        f"FROM query('SELECT ' || CASE WHEN {NAME} = '' THEN '1 AS x' ELSE {NAME} || '(id) AS x FROM t' END)",
+        f"FROM json_execute_serialized_sql(json_serialize_sql('SELECT ' || {NAME} || '(1) AS x'))",
+        "SELECT list_transform([1], lambda x: (SELECT max(function_name) FROM duckdb_functions())(x))",
+    ],
+)
+def test_the_encoder_cannot_be_called(source, sql, tmp_path):
+    """Its name can be seen once the query runs; then it is too late to be bound to it."""
+    job = run_job(source, sql, tmp_path)
+    assert not job.done and job.broken == "" and job.code == "query_failed"
+    says_nothing_of_the_server(job, source)
+    assert "Stack Trace" not in job.message and "libduckdb" not in job.message
+
+
 def test_too_much_memory_is_an_error(source, user, tmp_path):
     for sql in ("SELECT length(repeat('x', 4000000000))", "SELECT length(repeat('x', 2000000000))"):
         job = run_job(source, sql, tmp_path, **user)
