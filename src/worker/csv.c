@@ -138,7 +138,7 @@ static uint8_t *write_quoted(uint8_t *to, const char *data, size_t length)
 
 /* Where the values of a chunk go. Ahead of every SPAN_COLUMNS columns of a row there is room for them, as far as their
  * texts are short: were it a row's, few rows of thousands of columns would fill a block. */
-#define SPAN_COLUMNS 256
+#define SPAN_COLUMNS 128
 
 struct target {
     struct block_writer *w;

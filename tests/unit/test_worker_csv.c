@@ -172,8 +172,9 @@ static void long_texts_go_on_in_the_next_block(void **state)
 {
     (void)state;
     static const char *const names[] = {"a", "n", "b"};
-    static char bytes[8][3 * BLOCK_SIZE];
-    static const size_t odd[] = {0, 1, 15, 8191, 100000, 3 * BLOCK_SIZE - 17, 3 * BLOCK_SIZE - 1};
+    enum { LONGEST = 768 << 10 };
+    static char bytes[8][LONGEST];
+    static const size_t odd[] = {0, 1, 15, 8191, 100000, LONGEST - 17, LONGEST - 1};
     for (size_t i = 0; i < 8; i++)
         for (size_t at = 0; at < sizeof bytes[i]; at++)
             bytes[i][at] = i == 7 ? '"' : (char)('a' + at % 26);
@@ -190,7 +191,7 @@ static void long_texts_go_on_in_the_next_block(void **state)
     buf_append(&expected, "a,n,b\n", 6);
     for (size_t row = 0; row < ROWS; row++) {
         const char *l = bytes[row % 8], *r = bytes[row / 8 % 8];
-        size_t length = row % 5 == 0 ? sizeof bytes[0] : 8000 + row * 7919 % 300000, other = row * 977 % 20000;
+        size_t length = row % 5 == 0 ? sizeof bytes[0] : 8000 + row * 7919 % (LONGEST - 8000), other = row * 977 % 20000;
         left[row] = value(l, length);
         right[row] = value(r, other);
         numbers[row] = (int32_t)row;
