@@ -80,12 +80,15 @@ static void measure(const char *what, const struct column *columns, size_t count
 {
     struct block_pool *pool = block_pool_new();
     const struct chunk chunk = {.rows = ROWS, .column_count = count, .columns = columns};
+    const struct file_form form = file_form_default(FILE_CSV);
+    struct error e;
+    void *plan = csv_encoder.prepare(&form, &(struct encoder_columns){0}, &e);
     uint64_t bytes = 0, rounds = 0;
     int64_t best = INT64_MAX, all = clock_thread_cpu_ns();
     while ((double)(clock_thread_cpu_ns() - all) < seconds * 1e9) {
         struct block_writer w;
         int64_t start = clock_thread_cpu_ns();
-        if (!block_writer_begin(&w, pool) || !csv_encoder.chunk(&w, &chunk))
+        if (!block_writer_begin(&w, pool, 0) || !csv_encoder.chunk(plan, &w, &chunk))
             exit(2);
         struct block *list = block_writer_end(&w, ROWS);
         int64_t taken = clock_thread_cpu_ns() - start;
@@ -99,6 +102,7 @@ static void measure(const char *what, const struct column *columns, size_t count
     double mean = (double)(clock_thread_cpu_ns() - all) / (double)rounds;
     printf("%-28s %8.2f %8.2f ns a value %8.3f %8.3f s a GB\n", what, (double)best / (double)(ROWS * count),
            mean / (double)(ROWS * count), (double)best / (double)bytes, mean / (double)bytes);
+    free(plan);
     block_pool_free(pool);
 }
 

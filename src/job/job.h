@@ -18,6 +18,8 @@ enum job_status { JOB_PENDING, JOB_PROCESSING, JOB_COMPLETED, JOB_FAILED, JOB_EX
 struct job {
     char id[UUID_SIZE];
     char *user_id, *org_id, *dataset_id, *sql, *format;
+    char *form;   /* what the file is to look like, as file_form_json() gives it; NULL: not known (an original's record) */
+    char *suffix; /* of the file's name ("csv.gz"), file_form_suffix(); NULL: `format` is */
     enum job_status status;
     int64_t created_at, updated_at;
     int64_t completed_at; /* of failed jobs too */
@@ -35,6 +37,9 @@ struct job {
     uint64_t rows, bytes;         /* of the result; progress while it runs */
     double percent;               /* of the running job; negative: not known */
     char sha256[SHA256_HEX_SIZE]; /* of the file; "" until it is complete */
+    char *columns; /* of the result: [{"name":"a","type":"INTEGER"},...]; NULL until complete, and in lists */
+    char *details; /* of the result: an object with "truncated", "duration_ms" and what else there is to tell; NULL until
+                      complete */
     bool sql_cut;                 /* `sql` is only its beginning (of a list: JOB_LIST_SQL_MAX) */
 
     /* Of a job that waits, where the store was asked for them (create, get); else 0. */

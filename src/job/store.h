@@ -45,6 +45,7 @@ struct job_bounds {
 
 struct job_request {
     const char *user_id, *org_id, *dataset_id, *sql, *format;
+    const char *form, *suffix; /* see struct job; NULL is allowed */
 };
 
 /* Who calls for which attempt. */
@@ -60,6 +61,7 @@ struct job_result {
     int64_t expires_at;
     uint64_t rows, bytes;
     const char *sha256; /* hex */
+    const char *columns, *details; /* see struct job; NULL is allowed */
 };
 
 struct job_progress {

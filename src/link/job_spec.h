@@ -8,12 +8,13 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "format/file_form.h"
 
 #define JOB_SPEC_SQL_MAX (4 * 1024 * 1024)
 
 struct job_spec {
     char *sql;    /* at most JOB_SPEC_SQL_MAX bytes */
-    char *format; /* "csv" */
+    struct file_form form;
     uint32_t part_count;
     uint64_t part_size; /* bytes */
     bool hash_parts;    /* PART carries the SHA-256 of its bytes */

@@ -16,11 +16,13 @@
  *                               that a template makes
  *                      FORKED   `pid`: of the process that was made, a child of the server; 0: none could be made. In
  *                               the order of the FORKs
+ *                      COLUMNS  text: the next piece of the columns' names and types as JSON (worker/export.h), at most
+ *                               LINK_COLUMNS_MAX bytes in all; before the first part
  *                     STREAMING the first rows are there
  *                      PART     buffer, length, digest (where the specification has hash_parts): filled. Every
  *                               part but the last is full. Parts come in file order.
  *                      PROGRESS rows, bytes, percent
- *                      DONE     rows, bytes, digest, cpu_us: the file is complete; every part was sent before
+ *                      DONE     rows, bytes, digest, cpu_us, altered, truncated: the file is complete; every part was sent before
  *                      FAILED   code, text
  * After DONE or FAILED the worker sends nothing and ends. */
 #ifndef LINK_MESSAGE_H
@@ -34,6 +36,7 @@
 
 #define LINK_WORKER_FD 3 /* the worker's end of the pair, from exec on */
 #define LINK_MAX_FDS 3
+#define LINK_COLUMNS_MAX ((size_t)2 << 20)
 
 enum link_type {
     LINK_OPEN = 1,
@@ -44,6 +47,7 @@ enum link_type {
     LINK_FORK,
     LINK_READY,
     LINK_FORKED,
+    LINK_COLUMNS,
     LINK_STREAMING,
     LINK_PART,
     LINK_PROGRESS,
@@ -65,8 +69,10 @@ struct link_message {
     uint32_t pid;    /* FORKED: as the server sees it; 0: none */
     uint8_t digest[SHA256_BYTES]; /* PART: SHA-256 of its bytes; DONE: of the whole file */
     uint64_t cpu_us[LINK_STAGES]; /* DONE: microseconds of processor time, user and system */
+    uint64_t altered;             /* DONE: cells that are not as they were: guarded (CSV), cut (XLSX) */
+    uint32_t truncated;           /* DONE: 1: a limit was reached, and there was more; else 0 */
     uint32_t code;                /* FAILED: enum error_code, not ERROR_NONE */
-    uint32_t text_length;         /* FAILED: bytes of `text` without the NUL */
+    uint32_t text_length;         /* FAILED, COLUMNS: bytes of `text` without the NUL */
     char text[ERROR_MESSAGE_MAX]; /* UTF-8, NUL-terminated after link_receive() */
 };
 

@@ -331,6 +331,8 @@ static void on_message(void *context, const struct link_message *m)
         a->streaming = true;
         sign_of_life(a);
         break;
+    case LINK_COLUMNS:
+        break;
     case LINK_PROGRESS:
         on_progress(a, m);
         break;
@@ -490,7 +492,7 @@ static bool describe_job(struct attempt *a, const struct job *job, struct error 
 {
     struct job_spec spec = a->env->spec;
     spec.sql = job->sql;
-    spec.format = job->format;
+    spec.form = file_form_default(FILE_CSV);
     spec.part_count = a->env->objects->parts_a_job;
     spec.part_size = a->env->objects->part_size;
     spec.hash_parts = a->env->objects->sign_parts;

@@ -86,6 +86,7 @@ static void make_free_locked(struct block_pool *p, struct block *b)
 static struct block *put_back_locked(struct block_pool *p, struct block *b)
 {
     struct block *next = b->next;
+    free(b->row_ends);
     if (b->capacity > BLOCK_CAPACITY)
         free(b);
     else
@@ -144,13 +145,18 @@ static struct block *take(struct block_pool *p, size_t capacity)
     return b;
 }
 
-bool block_writer_begin(struct block_writer *w, struct block_pool *p)
+bool block_writer_begin(struct block_writer *w, struct block_pool *p, size_t mark_rows)
 {
     struct block *b = take(p, BLOCK_CAPACITY);
+    if (b && mark_rows > 0 && !(b->row_ends = malloc(mark_rows * sizeof *b->row_ends))) {
+        block_pool_give_back(p, b);
+        return false;
+    }
     if (!b)
         return false;
     *w = (struct block_writer){
-        .at = b->data, .end = b->data + b->capacity, .pool = p, .first = b, .last = b, .held = b->capacity};
+        .at = b->data, .end = b->data + b->capacity, .pool = p, .first = b, .last = b, .held = b->capacity,
+        .row_ends = b->row_ends};
     return true;
 }
 
@@ -160,6 +166,7 @@ uint8_t *block_writer_more(struct block_writer *w, uint8_t *at, size_t need)
     if (!b)
         return NULL;
     w->last->length = (size_t)(at - w->last->data);
+    w->before += w->last->length;
     w->last->next = b;
     w->last = b;
     w->held += b->capacity;
@@ -173,7 +180,21 @@ struct block *block_writer_end(struct block_writer *w, size_t rows)
     w->last->length = (size_t)(w->at - w->last->data);
     w->first->rows = rows;
     w->first->held = w->held;
+    w->first->altered = w->altered;
     return w->first;
+}
+
+void block_list_cut(struct block *list, size_t rows)
+{
+    const struct row_end end = rows > 0 ? list->row_ends[rows - 1] : (struct row_end){0};
+    uint64_t bytes = end.bytes;
+    list->rows = rows;
+    list->altered = end.altered;
+    for (struct block *b = list; b; b = b->next) {
+        if (b->length > bytes)
+            b->length = (size_t)bytes;
+        bytes -= b->length;
+    }
 }
 
 void block_writer_discard(struct block_writer *w)

@@ -1,5 +1,6 @@
 #include "worker/csv.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "worker/encoder.h"
@@ -254,6 +255,12 @@ static const uint8_t value_max[VALUE_TYPES] = {
     TYPED_VALUES(TYPED_MAX)
 };
 
+/* What is known before the first row. */
+struct plan {
+    const struct file_form *form;
+    struct encoder_columns columns;
+};
+
 /* Behind what it returns SLACK bytes may be overwritten. NULL: out of memory. */
 static inline uint8_t *write_value(const struct target *t, uint8_t *at, const struct column *c, size_t row)
 {
@@ -273,9 +280,21 @@ static inline uint8_t *write_value(const struct target *t, uint8_t *at, const st
     __builtin_unreachable();
 }
 
-static bool csv_begin(struct block_writer *w, const char *const *names, size_t name_count)
+static void *csv_prepare(const struct file_form *form, const struct encoder_columns *columns, struct error *e)
 {
-    for (size_t i = 0; i < name_count; i++) {
+    struct plan *p = malloc(sizeof *p);
+    if (p)
+        *p = (struct plan){.form = form, .columns = *columns};
+    else
+        error_set(e, ERROR_MEMORY, "out of memory");
+    return p;
+}
+
+static bool csv_begin(const void *plan, struct block_writer *w)
+{
+    const struct plan *p = plan;
+    const char *const *names = p->columns.names;
+    for (size_t i = 0; i < p->columns.count; i++) {
         size_t length = strlen(names[i]);
         uint8_t *at = block_writer_room(w, w->at, 2 * length + SLACK);
         if (!at)
@@ -286,7 +305,7 @@ static bool csv_begin(struct block_writer *w, const char *const *names, size_t n
             memcpy(at, names[i], length);
             at += length;
         }
-        *at++ = i + 1 < name_count ? ',' : '\n';
+        *at++ = i + 1 < p->columns.count ? ',' : '\n';
         w->at = at;
     }
     return true;
@@ -302,8 +321,9 @@ static size_t span_max(const struct chunk *chunk)
     return most + SLACK;
 }
 
-static bool csv_chunk(struct block_writer *w, const struct chunk *chunk)
+static bool csv_chunk(const void *plan, struct block_writer *w, const struct chunk *chunk)
 {
+    (void)plan;
     const struct column *end = chunk->columns + chunk->column_count;
     struct target t = {.w = w, .span_max = span_max(chunk)};
     uint8_t *at = w->at;
@@ -323,15 +343,17 @@ static bool csv_chunk(struct block_writer *w, const struct chunk *chunk)
             }
         }
         at[-1] = '\n';
+        block_writer_end_row(w, at);
     }
     w->at = at;
     return true;
 }
 
-static bool csv_end(struct block_writer *w)
+static bool csv_end(const void *plan, struct block_writer *w)
 {
+    (void)plan;
     (void)w;
     return true;
 }
 
-const struct encoder csv_encoder = {.format = "csv", .begin = csv_begin, .chunk = csv_chunk, .end = csv_end};
+const struct encoder csv_encoder = {.prepare = csv_prepare, .begin = csv_begin, .chunk = csv_chunk, .end = csv_end};

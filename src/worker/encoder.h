@@ -1,27 +1,46 @@
 /* A file format: rows in, bytes out. Pure: what an encoder writes depends on its arguments only, so several
- * threads encode at once, each a chunk; the file is the beginning, the chunks in the order of the rows, the end.
+ * threads encode at once, each a chunk; the file is the beginning, the chunks in the order of the rows, the end
+ * (and what a packer makes of that: packer.h).
  *
- * Each call appends to `w`, and leaves w->at behind its last byte. false: out of memory, the writer is to be
- * discarded. */
+ * begin, chunk and end append to `w`, and leave w->at behind their last byte. false: out of memory, or w->refused says
+ * what is wrong with a value; the writer is to be discarded. Each row is followed by block_writer_end_row(). */
 #ifndef WORKER_ENCODER_H
 #define WORKER_ENCODER_H
 
 #include <stddef.h>
 
 #include "base/error.h"
+#include "format/file_form.h"
 #include "worker/block.h"
 #include "worker/chunk.h"
 
-struct encoder {
-    const char *format; /* its name in a job's specification */
-
-    /* `names` are the columns as the file shall name them. */
-    MUST_CHECK bool (*begin)(struct block_writer *w, const char *const *names, size_t name_count);
-    MUST_CHECK bool (*chunk)(struct block_writer *w, const struct chunk *chunk);
-    MUST_CHECK bool (*end)(struct block_writer *w);
+/* What is known before the first row. */
+struct encoder_columns {
+    const char *const *names; /* as the file shall name them */
+    size_t count;
 };
 
-/* CSV, byte for byte what DuckDB's `COPY (...) TO 'x' (FORMAT csv, HEADER)` writes. */
+struct encoder {
+    bool nested;     /* lists, structs and their like come as such, not as their text */
+    bool local_time; /* TIMESTAMPTZ comes as the TIMESTAMP that a clock in the form's time zone shows */
+
+    /* Every row begins with so many bytes that the file's first row does not have: what parts it from the one before. */
+    size_t separator;
+
+    /* What all calls share, and none changes; it may point to the arguments, which outlive it. NULL: `e` says why. */
+    void *(*prepare)(const struct file_form *form, const struct encoder_columns *columns, struct error *e);
+    void (*release)(void *plan); /* may be NULL: free() */
+
+    MUST_CHECK bool (*begin)(const void *plan, struct block_writer *w);
+    MUST_CHECK bool (*chunk)(const void *plan, struct block_writer *w, const struct chunk *chunk);
+    MUST_CHECK bool (*end)(const void *plan, struct block_writer *w);
+};
+
+/* CSV and TSV; with all options at their defaults byte for byte what DuckDB's `COPY (...) TO 'x' (FORMAT csv, HEADER)`
+ * writes. */
 extern const struct encoder csv_encoder;
+
+/* NULL: the format is not made of rows (Parquet). */
+const struct encoder *encoder_of(enum file_format format);
 
 #endif

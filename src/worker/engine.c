@@ -266,6 +266,28 @@ static bool check_remote_settings(struct engine *g, struct error *e)
     if (strcmp(zone, "UTC") != 0 && strcmp(zone, "Etc/UTC") != 0)
         return error_set(e, ERROR_SOURCE, "MotherDuck's client keeps the time zone %s, where UTC is wanted",
                          zone);
+    return true;
+}
+
+static bool set_timezone(struct engine *g, const char *timezone, struct error *e)
+{
+    char sql[sizeof "SET TimeZone=''" + FILE_TIMEZONE_MAX];
+    if (strcmp(timezone, "UTC") == 0)
+        return true;
+    snprintf(sql, sizeof sql, "SET TimeZone='%s'", timezone);
+    if (run(g, sql, e))
+        return true;
+    return g->remote && is_locked(e) ? error_set(e, ERROR_INVALID, "this data source has its time zone fixed: option timezone cannot be had")
+                                     : error_set(e, ERROR_INVALID, "the engine does not know the time zone %s", timezone);
+}
+
+/* A rehearsal's settings are the template's. */
+bool engine_lock(struct engine *g, const char *timezone, struct error *e)
+{
+    if (g->rehearses)
+        return true;
+    if (!set_timezone(g, timezone, e) || (!run(g, "SET lock_configuration=true", e) && !(g->remote && is_locked(e))))
+        return false;
     _cleanup_free_ char *locked = ask(g, "SELECT current_setting('lock_configuration')::VARCHAR", e);
     if (!locked)
         return false;
@@ -291,7 +313,7 @@ static bool set_instance(struct engine *g, struct error *e)
     return set_all(g, settings, ARRAY_SIZE(settings), e);
 }
 
-/* Of the connection, and the lock. */
+/* Of the connection. */
 static bool set_connection(struct engine *g, struct error *e)
 {
     const char *const settings[] = {
@@ -299,7 +321,6 @@ static bool set_connection(struct engine *g, struct error *e)
         "SET enable_progress_bar_print=false",
         /* Of what engine_stream.c makes it count. The default, 1 MB, keeps one core busy only. */
         g->remote ? "SET streaming_buffer_size='4MB'" : "SET streaming_buffer_size='6MB'",
-        "SET lock_configuration=true",
     };
     return set_all(g, settings, ARRAY_SIZE(settings), e);
 }
@@ -325,7 +346,7 @@ struct engine *engine_rehearsal_begin(const struct engine *g)
     struct error e;
     struct engine *r = calloc(1, sizeof *r);
     if (r)
-        *r = (struct engine){.database = g->database, .threads = g->threads};
+        *r = (struct engine){.database = g->database, .threads = g->threads, .rehearses = true};
     if (r && duckdb_connect(r->database, &r->connection) == DuckDBSuccess && run(r, "BEGIN TRANSACTION", &e))
         return r;
     engine_rehearsal_end(r);

@@ -33,8 +33,8 @@ struct engine_motherduck {
 struct engine *engine_open_motherduck(const struct engine_motherduck *m, struct error *e);
 void engine_free(struct engine *g);
 
-/* Settings, then the engine's own lock. Temporary files go to the current
- * directory. Where SaaS mode has locked the settings already, those that matter to the result are looked at. */
+/* Settings; the engine's own lock follows with engine_start(), since a session's time zone comes with the job, and no
+ * SQL of others before. Temporary files go to the current directory. Where SaaS mode has locked the settings already, those that matter to the result are looked at. */
 MUST_CHECK bool engine_configure(struct engine *g, uint64_t spill_limit, struct error *e);
 
 /* The two halves of engine_configure() for a template. Before it makes processes: all that they can share. It starts no
@@ -45,7 +45,7 @@ MUST_CHECK bool engine_prepare(struct engine *g, uint64_t spill_limit, struct er
 struct engine *engine_rehearsal_begin(const struct engine *g);
 void engine_rehearsal_end(struct engine *rehearsal);
 
-/* In each of them: a connection of its own, whose settings and lock are the other half. What random() and uuid() give
+/* In each of them: a connection of its own, whose settings are the other half. What random() and uuid() give
  * comes from the connection: with the template's own it would be the same in every job. */
 MUST_CHECK bool engine_join(struct engine *g, struct error *e);
 
@@ -57,16 +57,29 @@ const char *engine_platform(void);
  * and out of order; the number that it returns comes back from engine_next() in the order of the rows. `ret_held` is
  * how many bytes of memory wait under that number: beyond some 64 MiB the engine's threads pause. 0: it failed, for
  * want of memory. */
+struct engine_columns {
+    const char *const *names; /* as COPY would name them */
+    const char *const *types; /* as SQL writes them: "DECIMAL(18,3)", "STRUCT(a INTEGER)[]"; a very long one is cut */
+    size_t count;
+};
+
 struct engine_sink {
+    /* Once, on the job thread, before any row. The texts are the engine's, and stay. */
+    bool (*begin)(void *context, const struct engine_columns *columns, struct error *e);
+
     int64_t (*encode)(void *context, const struct chunk *chunk, size_t *ret_held);
     void *context;
 };
 
-/* Checks that `sql` is one statement that yields rows, and starts it. `sql` must outlive the engine. */
-MUST_CHECK bool engine_start(struct engine *g, const char *sql, const struct engine_sink *sink, struct error *e);
+struct engine_query {
+    const char *sql;      /* must outlive the engine */
+    const char *timezone; /* of the session */
+    bool nested;          /* lists, structs and their like come as such; else as their text */
+    bool local_time;      /* TIMESTAMPTZ comes as the TIMESTAMP that a clock in that time zone shows */
+};
 
-/* The columns as COPY would name them, after engine_start(). Owned by the engine. */
-const char *const *engine_names(const struct engine *g, size_t *ret_count);
+/* Shuts the engine's settings, checks that the SQL is one statement that yields rows, and starts it. */
+MUST_CHECK bool engine_start(struct engine *g, const struct engine_query *query, const struct engine_sink *sink, struct error *e);
 
 /* The sink's next number; 0: the end. Works on the query itself while there is none. */
 MUST_CHECK bool engine_next(struct engine *g, int64_t *ret_block, struct error *e);

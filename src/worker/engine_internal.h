@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 
 #include "base/cleanup.h"
+#include "format/file_form.h"
 #include "link/job_spec.h"
 #include "worker/engine.h"
 #include "worker/sql_text.h"
@@ -22,14 +23,17 @@ struct engine {
     duckdb_database database;
     duckdb_connection connection;
     bool remote; /* MotherDuck */
+    bool rehearses;
     uint32_t threads;
-    const char *sql; /* the caller's, as far as the statement goes */
+    struct engine_query query;
+    const char *sql; /* the query's, as far as the statement goes */
     size_t sql_length;
     struct engine_sink sink;
     char function[ENGINE_FUNCTION_NAME_SIZE]; /* the sink as a function in SQL */
     duckdb_prepared_statement names_statement;
     size_t column_count;
     const char **names;
+    char **types;
     struct column_set *columns; /* as the sink gets them */
     duckdb_result result;
     bool has_result;
@@ -58,6 +62,9 @@ bool engine_fail(struct error *e, enum error_code code, const char *text);
 
 /* The same for a query that was wrapped: its own text begins on the second line. */
 bool engine_fail_wrapped(struct error *e, const char *text);
+
+/* The time zone, and then no more settings. */
+MUST_CHECK bool engine_lock(struct engine *g, const char *timezone, struct error *e);
 
 /* One statement, that yields rows, without parameters. */
 MUST_CHECK bool engine_check_statement(struct engine *g, const char *sql, const struct sql_text *text,

@@ -14,6 +14,7 @@
 #include "base/buf.h"
 #include "base/digest.h"
 #include "worker/engine_columns.h"
+#include "worker/engine_types.h"
 #include "worker/engine_internal.h"
 
 #define CAUSE_TRIES 2
@@ -52,10 +53,22 @@ static bool take_names(struct engine *g, struct error *e)
     return true;
 }
 
-const char *const *engine_names(const struct engine *g, size_t *ret_count)
+static bool take_types(struct engine *g, struct error *e)
 {
-    *ret_count = g->column_count;
-    return g->names;
+    g->types = calloc(g->column_count, sizeof *g->types);
+    for (size_t i = 0; g->types && i < g->column_count; i++) {
+        _cleanup_type_ duckdb_logical_type type = duckdb_prepared_statement_column_logical_type(g->names_statement, i);
+        if (!(g->types[i] = engine_type_text(type)))
+            return error_set(e, ERROR_MEMORY, "out of memory");
+    }
+    return g->types || error_set(e, ERROR_MEMORY, "out of memory");
+}
+
+static bool tell_columns(struct engine *g, struct error *e)
+{
+    const struct engine_columns columns = {
+        .names = g->names, .types = (const char *const *)g->types, .count = g->column_count};
+    return g->sink.begin(g->sink.context, &columns, e);
 }
 
 /* --- the encoder as a function of the engine --- */
@@ -180,7 +193,24 @@ static bool register_function(struct engine *g, char name[ENGINE_FUNCTION_NAME_S
 
 /* --- the query --- */
 
-/* The types as the query gives them; `#3` of those that an encoder knows, `#3::VARCHAR` of the others. */
+static bool is_utc(const char *timezone)
+{
+    return strcmp(timezone, "UTC") == 0;
+}
+
+/* `#3` of a type that an encoder knows, `#3::VARCHAR` of another. */
+static void append_column(struct engine *g, struct buf *query, size_t i, duckdb_logical_type type)
+{
+    bool has_zone = duckdb_get_type_id(type) == DUCKDB_TYPE_TIMESTAMP_TZ;
+    buf_append_text(query, i == 0 ? "" : ", ");
+    if (has_zone && g->query.local_time)
+        buf_printf(query, "timezone('%s', #%zu)", g->query.timezone, i + 1);
+    else if (column_set_type(g->columns, i, type) && (!has_zone || is_utc(g->query.timezone)))
+        buf_printf(query, "#%zu", i + 1);
+    else
+        buf_printf(query, "#%zu::VARCHAR", i + 1);
+}
+
 static bool append_columns(struct engine *g, struct buf *query, struct error *e)
 {
     column_set_unref(g->columns);
@@ -190,8 +220,7 @@ static bool append_columns(struct engine *g, struct buf *query, struct error *e)
     for (size_t i = 0; i < g->column_count; i++) {
         _cleanup_type_ duckdb_logical_type type =
             duckdb_prepared_statement_column_logical_type(g->names_statement, i);
-        bool known = column_set_type(g->columns, i, type);
-        buf_printf(query, "%s#%zu%s", i == 0 ? "" : ", ", i + 1, known ? "" : "::VARCHAR");
+        append_column(g, query, i, type);
     }
     return true;
 }
@@ -252,15 +281,18 @@ static bool execute(struct engine *g, struct error *e)
     return !g->remote || take_remote_types(g, e);
 }
 
-bool engine_start(struct engine *g, const char *sql, const struct engine_sink *sink, struct error *e)
+bool engine_start(struct engine *g, const struct engine_query *query, const struct engine_sink *sink, struct error *e)
 {
+    const char *sql = query->sql;
     struct sql_text text = sql_text_scan(sql, strlen(sql));
     if (text.statements == 0)
         return error_set(e, ERROR_SQL, "there is no statement in the SQL");
     g->sql = sql + text.begin;
     g->sql_length = text.end - text.begin;
+    g->query = *query;
     g->sink = *sink;
-    return engine_check_statement(g, sql, &text, e) && take_names(g, e) &&
+    return engine_lock(g, query->timezone, e) && engine_check_statement(g, sql, &text, e) && take_names(g, e) &&
+           take_types(g, e) && tell_columns(g, e) &&
            (g->remote || register_function(g, g->function, e)) && execute(g, e);
 }
 
@@ -401,5 +433,8 @@ void engine_release_query(struct engine *g)
     for (size_t i = 0; g->names && i < g->column_count; i++)
         duckdb_free((void *)g->names[i]);
     free(g->names);
+    for (size_t i = 0; g->types && i < g->column_count; i++)
+        free(g->types[i]);
+    free(g->types);
     column_set_unref(g->columns);
 }

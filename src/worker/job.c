@@ -14,11 +14,11 @@
 #include "link/message.h"
 #include "link/parts.h"
 #include "link/worker_spec.h"
-#include "worker/block.h"
-#include "worker/encoder.h"
 #include "worker/engine.h"
 #include "worker/extension.h"
+#include "worker/export.h"
 #include "worker/output.h"
+#include "worker/rows_file.h"
 #include "worker/sandbox.h"
 #include "worker/source.h"
 #include "worker/template.h"
@@ -38,22 +38,15 @@ struct job {
     struct secret_patterns *secrets; /* of the source's token; NULL: it has none */
     struct parts *parts;
     struct output *output;
-    struct block_pool *blocks;
     struct source source;
     struct engine *engine;
-    const struct encoder *encoder;
+    struct export export;
+    struct rows_file *rows_file;
     int stop_fd; /* an eventfd: the control thread ends */
     pthread_t control;
     bool has_control;
 
-    /* Written by one thread, read by the other. */
-    atomic_uint_fast64_t rows;      /* encoded */
-    atomic_uint_fast64_t bytes;     /* of the file */
-    atomic_uint_fast64_t encode_ns; /* of processor time */
-    atomic_bool cancelled;
-
-    uint64_t hash_ns; /* processor time */
-    bool rehearses;   /* nobody is told */
+    atomic_bool cancelled; /* written by the control thread */
 };
 
 /* The server is gone, or cannot be understood: there is nobody to report to. Also from the control thread. */
@@ -69,16 +62,10 @@ static void send_message(const struct link_message *m)
         abandon();
 }
 
-static bool fail_cancelled(struct error *e)
-{
-    return error_set(e, ERROR_CANCELLED, "the download was cancelled");
-}
-
 static bool send_part(void *context, uint32_t index, size_t length, const uint8_t *sha256, struct error *e)
 {
+    (void)context;
     (void)e;
-    if (((struct job *)context)->rehearses)
-        return true;
     struct link_message m = {.type = LINK_PART, .buffer = index, .length = length};
     if (sha256)
         memcpy(m.digest, sha256, sizeof m.digest);
@@ -118,9 +105,10 @@ static void take_order(struct job *j)
 /* Only what is news: a job that waits for the engine or for the upload is silent. */
 static void tell_progress(struct job *j, struct link_message *last)
 {
+    uint64_t rows = atomic_load(&j->export.rows), limit = j->spec.form.row_limit;
     struct link_message m = {.type = LINK_PROGRESS,
-                             .rows = atomic_load(&j->rows),
-                             .bytes = atomic_load(&j->bytes),
+                             .rows = limit && rows > limit ? limit : rows,
+                             .bytes = atomic_load(&j->export.bytes),
                              .percent = engine_percent(j->engine)};
     if (m.rows == last->rows && m.bytes == last->bytes && m.percent == last->percent)
         return;
@@ -187,7 +175,7 @@ static bool receive(enum link_type type, int *fds, struct error *e)
     if (link_receive(LINK_WORKER_FD, &m, fds, e) != LINK_OK)
         abandon();
     if (m.type == LINK_CANCEL && type != LINK_OPEN)
-        return fail_cancelled(e);
+        return export_fail_cancelled(e);
     if (m.type != type)
         abandon();
     return true;
@@ -213,14 +201,6 @@ static bool receive_open(struct job *j, struct error *e)
     return ok;
 }
 
-static bool find_encoder(struct job *j, struct error *e)
-{
-    if (strcmp(j->spec.format, csv_encoder.format) != 0)
-        return error_set(e, ERROR_INVALID, "the format %s is not known", j->spec.format);
-    j->encoder = &csv_encoder;
-    return true;
-}
-
 /* In the box, as all that follows. */
 static bool receive_start(struct job *j, struct error *e)
 {
@@ -239,11 +219,6 @@ static bool receive_start(struct job *j, struct error *e)
     if (!j->parts)
         return false;
     parts_close_fd(j->parts); /* the mapping is enough */
-    j->blocks = block_pool_new();
-    if (!j->blocks)
-        return error_set(e, ERROR_MEMORY, "out of memory");
-    if (!find_encoder(j, e))
-        return false;
     j->output = output_new(j->parts, j->spec.hash_parts, send_part, j, e);
     if (!j->output)
         return false;
@@ -261,7 +236,7 @@ static bool wait_listening(int wait_ms, struct error *e)
     struct error ignored;
     if (link_receive(LINK_WORKER_FD, &m, NULL, &ignored) != LINK_OK || m.type != LINK_CANCEL)
         abandon();
-    return fail_cancelled(e);
+    return export_fail_cancelled(e);
 }
 
 static bool lock_source(struct job *j, struct error *e)
@@ -354,110 +329,84 @@ static bool open_source(struct job *j, struct error *e)
     return false;
 }
 
-/* Any of the engine's threads. The number is the list of blocks itself. */
-static int64_t encode_chunk(void *context, const struct chunk *chunk, size_t *ret_held)
+/* In pieces that fit into a message. */
+static void tell_columns(void *context, const char *json, size_t length)
 {
-    struct job *j = context;
-    struct block_writer w;
-    if (!block_writer_begin(&w, j->blocks))
-        return 0;
-    int64_t start = clock_thread_cpu_ns();
-    bool ok = j->encoder->chunk(&w, chunk);
-    atomic_fetch_add(&j->encode_ns, (uint64_t)(clock_thread_cpu_ns() - start));
-    if (!ok) {
-        block_writer_discard(&w);
-        return 0;
+    (void)context;
+    struct link_message m = {.type = LINK_COLUMNS};
+    for (size_t at = 0; at < length; at += m.text_length) {
+        m.text_length = (uint32_t)(length - at < ERROR_MESSAGE_MAX - 1 ? length - at : ERROR_MESSAGE_MAX - 1);
+        memcpy(m.text, json + at, m.text_length);
+        send_message(&m);
     }
-    atomic_fetch_add(&j->rows, chunk->rows);
-    struct block *list = block_writer_end(&w, chunk->rows);
-    *ret_held = list->held;
-    return (int64_t)(intptr_t)list;
 }
 
-static bool write_out(struct job *j, struct block *list, struct error *e)
+static void tell_streaming(void *context)
 {
-    int64_t start = clock_thread_cpu_ns();
-    bool ok = true;
-    for (const struct block *b = list; b && ok; b = b->next)
-        ok = output_write(j->output, b->data, b->length, e);
-    block_pool_give_back(j->blocks, list);
-    j->hash_ns += (uint64_t)(clock_thread_cpu_ns() - start);
-    atomic_store(&j->bytes, output_bytes(j->output));
-    return ok;
+    (void)context;
+    send_message(&(struct link_message){.type = LINK_STREAMING});
 }
 
-/* What stands before the first row, and behind the last. */
-static bool write_beginning(struct job *j, struct error *e)
+static bool write_file(struct job *j, uint8_t ret_digest[SHA256_BYTES], struct error *e)
 {
-    struct block_writer w;
-    size_t count;
-    const char *const *names = engine_names(j->engine, &count);
-    if (!block_writer_begin(&w, j->blocks) || !j->encoder->begin(&w, names, count))
-        return error_set(e, ERROR_MEMORY, "out of memory");
-    return write_out(j, block_writer_end(&w, 0), e);
+    const struct encoder *encoder = encoder_of(j->spec.form.format);
+    j->export = (struct export){.sql = j->spec.sql,
+                                .form = &j->spec.form,
+                                .threads = j->worker.threads,
+                                .engine = j->engine,
+                                .output = j->output,
+                                .cancelled = &j->cancelled,
+                                .tell_columns = tell_columns,
+                                .tell_streaming = tell_streaming};
+    if (!encoder)
+        return error_set(e, ERROR_NOT_IMPLEMENTED, "the format %s is not there", file_format_name(j->spec.form.format));
+    j->rows_file = rows_file_new(&j->export, encoder, e);
+    return j->rows_file && start_control(j, e) && rows_file_write(j->rows_file, ret_digest, e);
 }
 
-static bool write_end(struct job *j, struct error *e)
+static void ignore_columns(void *context, const char *json, size_t length)
 {
-    struct block_writer w;
-    if (!block_writer_begin(&w, j->blocks) || !j->encoder->end(&w))
-        return error_set(e, ERROR_MEMORY, "out of memory");
-    return write_out(j, block_writer_end(&w, 0), e);
+    (void)context;
+    (void)json;
+    (void)length;
 }
 
-static bool next_list(struct job *j, struct block **ret_list, struct error *e)
+static void ignore_streaming(void *context)
 {
-    int64_t number;
-    bool ok = engine_next(j->engine, &number, e);
-    *ret_list = ok ? (struct block *)(intptr_t)number : NULL;
-    return ok;
+    (void)context;
 }
 
-static bool encode(struct job *j, uint8_t ret_digest[SHA256_BYTES], struct error *e)
+static bool ignore_part(void *context, uint32_t index, size_t length, const uint8_t *sha256, struct error *e)
 {
-    const struct engine_sink sink = {.encode = encode_chunk, .context = j};
-    uint64_t rows = 0;
-    struct block *list;
-    if (!engine_start(j->engine, j->spec.sql, &sink, e) || !next_list(j, &list, e))
-        return false;
-    if (!j->rehearses)
-        send_message(&(struct link_message){.type = LINK_STREAMING});
-    if (!write_beginning(j, e))
-        return false;
-    while (list) {
-        rows += list->rows;
-        if (!write_out(j, list, e))
-            return false;
-        if (atomic_load(&j->cancelled))
-            return fail_cancelled(e);
-        if (!next_list(j, &list, e))
-            return false;
-    }
-    if (rows != engine_rows(j->engine))
-        return error_set(e, ERROR_INTERNAL, "the engine yielded %" PRIu64 " rows, and %" PRIu64 " were written",
-                         engine_rows(j->engine), rows);
-    atomic_store(&j->rows, rows);
-    return write_end(j, e) && output_finish(j->output, ret_digest, e);
+    (void)context;
+    (void)index;
+    (void)length;
+    (void)sha256;
+    (void)e;
+    return true;
 }
 
-/* A job that nobody gets. What libraries and engine do the first time only, finding their own functions before all, a template does once
- * for all of its copies: half of their processor time. */
+/* A job that nobody gets. What libraries and engine do the first time only, finding their own functions before all, a
+ * template does once for all of its copies: half of their processor time. */
 static void rehearse(struct job *j)
 {
     struct error e;
     uint8_t digest[SHA256_BYTES];
-    struct job r = {.rehearses = true,
-                    .spec.sql = (char *)"SELECT 1 AS a, 'b' AS c, 0.5 AS d, DATE '2024-01-01' AS e FROM range(3)",
-                    .parts = j->parts,
-                    .blocks = block_pool_new(),
-                    .engine = engine_rehearsal_begin(j->engine),
-                    .encoder = &csv_encoder};
-    r.output = output_new(r.parts, true, send_part, &r, &e);
-    if (r.blocks && r.engine && r.output && !encode(&r, digest, &e))
+    const struct file_form form = file_form_default(FILE_CSV);
+    struct export x = {.sql = "SELECT 1 AS a, 'b' AS c, 0.5 AS d, DATE '2024-01-01' AS e FROM range(3)",
+                       .form = &form,
+                       .threads = 1,
+                       .engine = engine_rehearsal_begin(j->engine),
+                       .output = output_new(j->parts, true, ignore_part, NULL, &e),
+                       .cancelled = &j->cancelled,
+                       .tell_columns = ignore_columns,
+                       .tell_streaming = ignore_streaming};
+    struct rows_file *f = x.engine && x.output ? rows_file_new(&x, &csv_encoder, &e) : NULL;
+    if (f && !rows_file_write(f, digest, &e))
         fprintf(stderr, "rehearsal: %s\n", e.message);
-    engine_rehearsal_end(r.engine);
-    output_free(r.output);
-    block_pool_free(r.blocks);
+    engine_rehearsal_end(x.engine);
+    rows_file_free(f);
+    output_free(x.output);
     parts_free(TAKE_PTR(j->parts));
 }
 
@@ -476,21 +425,21 @@ static bool get_ready(struct job *j, struct error *e)
 static bool run(struct job *j, uint8_t ret_digest[SHA256_BYTES], struct error *e)
 {
     bool ok = receive_open(j, e) && open_source(j, e) && get_ready(j, e) && receive_start(j, e) &&
-              start_control(j, e) && encode(j, ret_digest, e);
+              write_file(j, ret_digest, e);
     if (!ok && e->code == ERROR_CANCELLED && j->has_control && !atomic_load(&j->cancelled))
         engine_find_cause(j->engine, e);
     stop_control(j);
     if (!ok && secret_in_text(j->secrets, e->message, strlen(e->message)))
         error_set(e, ERROR_SECRET, "the query's error contains the access token of the data source");
-    return atomic_load(&j->cancelled) ? fail_cancelled(e) : ok;
+    return atomic_load(&j->cancelled) ? export_fail_cancelled(e) : ok;
 }
 
 static void report_cpu(const struct job *j, uint64_t *cpu_us)
 {
-    uint64_t encode = atomic_load(&j->encode_ns);
-    cpu_us[LINK_QUERY] = ((uint64_t)clock_process_cpu_ns() - encode - j->hash_ns) / 1000;
+    uint64_t encode = atomic_load(&j->export.encode_ns), hash = j->export.hash_ns;
+    cpu_us[LINK_QUERY] = ((uint64_t)clock_process_cpu_ns() - encode - hash) / 1000;
     cpu_us[LINK_ENCODE] = encode / 1000;
-    cpu_us[LINK_HASH] = j->hash_ns / 1000;
+    cpu_us[LINK_HASH] = hash / 1000;
 }
 
 static struct job job = {.source.fd = -1, .stop_fd = -1};
@@ -505,8 +454,10 @@ void job_serve(void)
     struct error e = {0};
     struct link_message m = {.type = LINK_DONE};
     if (run(&job, m.digest, &e)) {
-        m.rows = atomic_load(&job.rows);
+        m.rows = atomic_load(&job.export.rows);
         m.bytes = output_bytes(job.output);
+        m.altered = job.export.altered;
+        m.truncated = job.export.truncated;
         report_cpu(&job, m.cpu_us);
     } else {
         m.type = LINK_FAILED;

@@ -81,7 +81,7 @@ static void a_job_specification_survives_the_way(void **state)
     (void)state;
     struct error e = {0};
     struct job_spec spec = {
-        .sql = (char *)"SELECT 'ä\x01\n\"'", .format = (char *)"csv", .part_count = 3, .part_size = 4 << 20,
+        .sql = (char *)"SELECT 'ä\x01\n\"'", .form = file_form_default(FILE_NDJSON), .part_count = 3, .part_size = 4 << 20,
     };
     int fd = job_spec_seal(&spec, &e);
     assert_true(fd >= 0);
@@ -89,7 +89,7 @@ static void a_job_specification_survives_the_way(void **state)
     struct job_spec got;
     assert_true(job_spec_read(fd, &got, &e));
     assert_string_equal(got.sql, spec.sql);
-    assert_string_equal(got.format, "csv");
+    assert_int_equal(got.form.format, FILE_NDJSON);
     assert_int_equal(got.part_count, 3);
     assert_true(got.part_size == spec.part_size);
     job_spec_release(&got);

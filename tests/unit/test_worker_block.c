@@ -18,7 +18,7 @@ static void a_list_has_all_that_was_written(void **state)
     struct block_writer w;
     assert_non_null(pool);
     for (int again = 0; again < 3; again++) { /* from the second time on the blocks were used before */
-        assert_true(block_writer_begin(&w, pool));
+        assert_true(block_writer_begin(&w, pool, 0));
         uint32_t count = 0;
         for (uint32_t i = 0; i < 300000; i++) {
             w.at = block_writer_room(&w, w.at, i == 1000 ? 2 * BLOCK_SIZE : sizeof i);
@@ -43,7 +43,7 @@ static void a_list_says_what_it_holds(void **state)
     struct block_pool *pool = block_pool_new();
     struct block_writer w;
     size_t held = 0, blocks = 0;
-    assert_true(block_writer_begin(&w, pool));
+    assert_true(block_writer_begin(&w, pool, 0));
     assert_non_null(block_writer_more(&w, w.at, 1));
     assert_non_null(block_writer_more(&w, w.at, 3 * BLOCK_SIZE));
     assert_non_null(block_writer_more(&w, w.at, BLOCK_CAPACITY));
@@ -66,14 +66,14 @@ static void what_comes_back_is_used_again(void **state)
     struct block *lists[LISTS], *again[LISTS];
     struct block_writer w;
     for (size_t i = 0; i < LISTS; i++) {
-        assert_true(block_writer_begin(&w, pool));
+        assert_true(block_writer_begin(&w, pool, 0));
         lists[i] = block_writer_end(&w, i);
         memset(lists[i]->data, 'x', BLOCK_CAPACITY);
     }
     for (size_t i = 0; i < LISTS; i++)
         block_pool_give_back(pool, lists[i]);
     for (size_t i = 0; i < LISTS; i++) {
-        assert_true(block_writer_begin(&w, pool));
+        assert_true(block_writer_begin(&w, pool, 0));
         again[i] = block_writer_end(&w, i);
         size_t found = 0;
         for (size_t k = 0; k < LISTS; k++)
@@ -91,11 +91,11 @@ static void what_failed_goes_back(void **state)
     (void)state;
     struct block_pool *pool = block_pool_new();
     struct block_writer w;
-    assert_true(block_writer_begin(&w, pool));
+    assert_true(block_writer_begin(&w, pool, 0));
     struct block *first = w.first;
     assert_non_null(block_writer_more(&w, w.at, 2 * BLOCK_SIZE));
     block_writer_discard(&w);
-    assert_true(block_writer_begin(&w, pool));
+    assert_true(block_writer_begin(&w, pool, 0));
     assert_ptr_equal(w.first, first);
     block_writer_discard(&w);
     block_pool_free(pool);
@@ -117,7 +117,7 @@ static void *write_lists(void *context)
     struct shelf *s = context;
     for (uint32_t i = 0; i < ROUNDS; i++) {
         struct block_writer w;
-        assert_true(block_writer_begin(&w, s->pool));
+        assert_true(block_writer_begin(&w, s->pool, 0));
         for (uint32_t k = 0; k < 20; k++) {
             w.at = block_writer_room(&w, w.at, BLOCK_SIZE / 7);
             assert_non_null(w.at);

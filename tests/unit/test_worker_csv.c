@@ -44,10 +44,15 @@ static void encode(const char *const *names, const struct chunk *chunk, struct b
     struct block_pool *pool = block_pool_new();
     struct block_writer w;
     assert_non_null(pool);
-    assert_true(block_writer_begin(&w, pool));
-    assert_true(csv_encoder.begin(&w, names, chunk->column_count));
-    assert_true(csv_encoder.chunk(&w, chunk));
-    assert_true(csv_encoder.end(&w));
+    assert_true(block_writer_begin(&w, pool, 0));
+    const struct file_form form = file_form_default(FILE_CSV);
+    struct error e;
+    void *plan = csv_encoder.prepare(&form, &(struct encoder_columns){names, chunk->column_count}, &e);
+    assert_non_null(plan);
+    assert_true(csv_encoder.begin(plan, &w));
+    assert_true(csv_encoder.chunk(plan, &w, chunk));
+    assert_true(csv_encoder.end(plan, &w));
+    free(plan);
     struct block *list = block_writer_end(&w, chunk->rows);
     assert_int_equal(list->rows, chunk->rows);
     for (const struct block *b = list; b; b = b->next)
@@ -227,9 +232,12 @@ static void blocks_are_filled(void **state)
     for (int wide = 0; wide < 2; wide++) {
         struct block_pool *pool = block_pool_new();
         struct block_writer w;
-        assert_true(block_writer_begin(&w, pool));
+        const struct file_form form = file_form_default(FILE_CSV);
+        struct error e;
+        void *plan = csv_encoder.prepare(&form, &(struct encoder_columns){0}, &e);
+        assert_true(block_writer_begin(&w, pool, 0));
         const struct column one = {.values = long_texts};
-        assert_true(csv_encoder.chunk(&w, wide ? &(struct chunk){ROWS, COLUMNS, columns} : &(struct chunk){ROWS, 1, &one}));
+        assert_true(csv_encoder.chunk(plan, &w, wide ? &(struct chunk){ROWS, COLUMNS, columns} : &(struct chunk){ROWS, 1, &one}));
         struct block *list = block_writer_end(&w, ROWS);
         size_t length = 0;
         for (const struct block *b = list; b; b = b->next)
@@ -237,6 +245,7 @@ static void blocks_are_filled(void **state)
         assert_true(length > (wide ? (size_t)COLUMNS * ROWS * 2 - 1 : (size_t)ROWS * 50000));
         assert_in_range(list->held, length, length + length / 10 + BLOCK_SIZE);
         block_pool_give_back(pool, list);
+        free(plan);
         block_pool_free(pool);
     }
 }

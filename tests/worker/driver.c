@@ -56,6 +56,20 @@ static enum sandbox_mode parse_mode(const char *text)
                                               : SANDBOX_REQUIRED;
 }
 
+/* The name of a format, or a request's members: '{"format":"csv","options":{"header":false}}'. */
+static struct file_form parse_form(const char *text)
+{
+    struct file_form form;
+    struct error e;
+    json_t *o = *text == '{' ? json_loads(text, 0, NULL) : json_pack("{s:s}", "format", text);
+    if (!o || !file_form_read(o, &form, &e)) {
+        fprintf(stderr, "not a form: %s\n", text);
+        exit(2);
+    }
+    json_decref(o);
+    return form;
+}
+
 static void print_result(const struct play_result *r)
 {
     char hex[SHA256_HEX_SIZE] = "";
@@ -63,7 +77,7 @@ static void print_result(const struct play_result *r)
         hex_encode(r->digest, SHA256_BYTES, hex);
     json_t *o =
         json_pack("{s:b, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:f, s:f, s:I, s:i, s:b, s:b, s:I, s:f, s:i, "
-                  "s:I, s:i, s:[I,I,I]}", /**/
+                  "s:I, s:i, s:[I,I,I], s:I, s:b, s:o?}", /**/
                   "done", r->done, "code", error_code_name(r->error.code), "message", r->error.message,
                   "broken", r->broken, "rows", (json_int_t)r->rows, "bytes", (json_int_t)r->bytes, "parts",
                   (json_int_t)r->parts, "sha256", hex, "wall_s", r->wall_s, "cpu_s", r->cpu_s,
@@ -72,7 +86,8 @@ static void print_result(const struct play_result *r)
                   "spill_left", (int)r->spill_left, "cancel_ms", (json_int_t)r->cancel_ms, "signal",
                   WIFSIGNALED(r->wait_status) ? WTERMSIG(r->wait_status) : 0, "cpu_us",
                   (json_int_t)r->cpu_us[LINK_QUERY], (json_int_t)r->cpu_us[LINK_ENCODE],
-                  (json_int_t)r->cpu_us[LINK_HASH]);
+                  (json_int_t)r->cpu_us[LINK_HASH], "altered", (json_int_t)r->altered, "truncated", r->truncated,
+                  "columns", json_loads(r->columns, 0, NULL));
     char *line = o ? json_dumps(o, JSON_COMPACT) : NULL;
     puts(line ? line : "{}");
     free(line);
@@ -82,7 +97,7 @@ static void print_result(const struct play_result *r)
 static const char usage[] =
     "worker_driver --source FILE (--sql TEXT | --sql-file FILE) [--worker PROGRAM] [--out FILE] [--memory "
     "SIZE]\n"
-    "  [--spill SIZE] [--threads N] [--parts N] [--part-size SIZE] [--uid N] [--gid N] [--format NAME]\n"
+    "  [--spill SIZE] [--threads N] [--parts N] [--part-size SIZE] [--uid N] [--gid N] [--format NAME|JSON]\n"
     "  [--sandbox required|best-effort|off] [--source-wait MS] [--cancel-after BYTES] [--kill-after BYTES]\n"
     "  [--slow MS] [--deadline MS] [--template 1]\n";
 
@@ -100,7 +115,7 @@ int main(int argc, char **argv)
     struct play_options o = {
         .worker = "build/downloads-worker",
         .worker_spec = {.memory_limit = 256ull << 20, .spill_limit = 4ull << 30, .threads = 2},
-        .spec = {.format = (char *)"csv", .part_count = 4, .part_size = 4 << 20},
+        .spec = {.form = file_form_default(FILE_CSV), .part_count = 4, .part_size = 4 << 20},
         .cancel_after = UINT64_MAX,
         .kill_after = UINT64_MAX,
         .deadline_ms = 300000,
@@ -145,7 +160,7 @@ int main(int argc, char **argv)
             o.worker_spec.gid = (uint32_t)parse_size(optarg);
             break;
         case 'F':
-            o.spec.format = optarg;
+            o.spec.form = parse_form(optarg);
             break;
         case 'b':
             o.worker_spec.sandbox = parse_mode(optarg);

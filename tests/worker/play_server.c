@@ -195,10 +195,12 @@ static void on_end(struct play *p, const struct link_message *m)
     sha256_final(p->hash, p->r->digest);
     if (!p->streaming || p->r->parts == 0)
         broke(p, "DONE without any part");
-    if (m->bytes != p->r->bytes || m->rows < p->told_rows || m->bytes < p->told_bytes)
+    if (m->bytes != p->r->bytes || (m->rows < p->told_rows && !m->truncated) || m->bytes < p->told_bytes)
         broke(p, "DONE tells %llu bytes, the parts had %llu", (unsigned long long)m->bytes,
               (unsigned long long)p->r->bytes);
     memcpy(p->r->cpu_us, m->cpu_us, sizeof p->r->cpu_us);
+    p->r->altered = m->altered;
+    p->r->truncated = m->truncated;
     if (memcmp(m->digest, p->r->digest, SHA256_BYTES) != 0)
         broke(p, "DONE tells another digest than that of the parts");
 }
@@ -251,6 +253,11 @@ static void on_message(struct play *p, const struct link_message *m)
         if (p->started)
             return broke(p, "READY twice");
         return hand_over_job(p);
+    case LINK_COLUMNS:
+        if (p->r->parts > 0)
+            broke(p, "COLUMNS behind a part");
+        snprintf(p->r->columns + strlen(p->r->columns), sizeof p->r->columns - strlen(p->r->columns), "%s", m->text);
+        return;
     case LINK_STREAMING:
         if (p->streaming)
             broke(p, "STREAMING twice");

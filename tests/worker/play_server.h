@@ -34,6 +34,9 @@ struct play_result {
     uint8_t digest[SHA256_BYTES]; /* of the bytes, taken here */
     int wait_status;
     uint64_t cpu_us[LINK_STAGES]; /* of the worker, as it says */
+    uint64_t altered;
+    bool truncated;
+    char columns[65536]; /* as JSON; its beginning */
     double wall_s, cpu_s;
     uint64_t peak_rss_anon; /* bytes, sampled */
     uint32_t threads;       /* the most that were seen */

@@ -179,7 +179,7 @@ static void check_one(struct test *t, struct random_source *r, const struct sche
                         .threads = 1 + (uint32_t)random_below(r, 4),
                         .sandbox = MODE},
         .spec = {.sql = sql.data,
-                 .format = (char *)"csv",
+                 .form = file_form_default(FILE_CSV),
                  .part_count = 2 + (uint32_t)random_below(r, 3),
                  .part_size = 1000 + random_below(r, 100000)},
         .cancel_after = UINT64_MAX,

@@ -1,0 +1,13 @@
+/* DuckDB's types as SQL writes them. */
+#ifndef WORKER_ENGINE_TYPES_H
+#define WORKER_ENGINE_TYPES_H
+
+#include "worker/engine_internal.h"
+
+/* More of a type's text is left out; "..." stands at its end. */
+#define ENGINE_TYPE_TEXT_MAX 4096
+
+/* As the engine's typeof() gives it. free() it; NULL: out of memory. */
+char *engine_type_text(duckdb_logical_type type);
+
+#endif

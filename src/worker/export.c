@@ -1,0 +1,43 @@
+#include "worker/export.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+
+bool export_fail_cancelled(struct error *e)
+{
+    return error_set(e, ERROR_CANCELLED, "the download was cancelled");
+}
+
+static json_t *column_json(const struct engine_columns *columns, size_t i)
+{
+    return json_pack("{s:s, s:s}", "name", columns->names[i], "type", columns->types[i]);
+}
+
+/* Bytes of a column in the list, at most: every byte of its texts may take six. */
+static size_t room_for(const struct engine_columns *columns, size_t i)
+{
+    return 6 * (strlen(columns->names[i]) + strlen(columns->types[i])) + sizeof "{\"name\":\"\",\"type\":\"\"},";
+}
+
+bool export_tell_columns(struct export *x, const struct engine_columns *columns, struct error *e)
+{
+    json_t *all = json_object(), *list = json_array();
+    size_t room = EXPORT_COLUMNS_MAX, i = 0;
+    for (; i < columns->count && room_for(columns, i) < room; i++) {
+        room -= room_for(columns, i);
+        json_array_append_new(list, column_json(columns, i));
+    }
+    json_object_set(all, "columns", list);
+    json_decref(list);
+    if (i < columns->count)
+        json_object_set_new(all, "columns_truncated", json_true());
+    _cleanup_free_ char *text = json_dumps(all, JSON_COMPACT);
+    json_decref(all);
+    if (!text)
+        return error_set(e, ERROR_MEMORY, "out of memory");
+    x->tell_columns(x->context, text, strlen(text));
+    return true;
+}
