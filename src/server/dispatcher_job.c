@@ -260,9 +260,9 @@ static void log_result(const char *id, const struct attempt_result *result)
 {
     const uint64_t *cpu = result->cpu_us;
     log_job(LOG_LEVEL_INFO, id,
-            "%" PRIu64 " rows, %" PRIu64 " bytes; worker's CPU ms: query %.1f, encode %.1f, hash %.1f",
+            "%" PRIu64 " rows, %" PRIu64 " bytes; worker's CPU ms: query %.1f, encode %.1f, compress %.1f, hash %.1f",
             result->rows, result->bytes, (double)cpu[LINK_QUERY] / 1000, (double)cpu[LINK_ENCODE] / 1000,
-            (double)cpu[LINK_HASH] / 1000);
+            (double)cpu[LINK_PACK] / 1000, (double)cpu[LINK_HASH] / 1000);
 }
 
 static void on_succeeded(void *context, const struct attempt_result *result)

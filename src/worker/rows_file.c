@@ -224,7 +224,9 @@ struct rows_file *rows_file_new(struct export *x, const struct encoder *encoder,
 
 bool rows_file_write(struct rows_file *f, uint8_t ret_digest[SHA256_BYTES], struct error *e)
 {
-    return write_file(f, e) && output_finish(f->x->output, ret_digest, e);
+    bool ok = write_file(f, e) && output_finish(f->x->output, ret_digest, e);
+    f->x->pack_ns = packer_cpu_ns(f->packer);
+    return ok;
 }
 
 void rows_file_free(struct rows_file *f)
