@@ -201,8 +201,8 @@ static bool check_sheet_name(const struct file_form *form, const char *text, str
             return error_set(e, ERROR_INVALID,
                              "option sheet_name must not have any of []:*?/\\ or a control character");
     }
-    if (length == 0 || units > FILE_SHEET_MAX)
-        return error_set(e, ERROR_INVALID, "option sheet_name must have 1 to %d characters", FILE_SHEET_MAX);
+    if (units > FILE_SHEET_MAX)
+        return error_set(e, ERROR_INVALID, "option sheet_name must have at most %d characters", FILE_SHEET_MAX);
     if (text[0] == '\'' || text[length - 1] == '\'' || strcasecmp(text, "History") == 0)
         return error_set(e, ERROR_INVALID, "option sheet_name must not be History, and not begin or end with '");
     return true;
@@ -242,7 +242,7 @@ static bool set_text(const struct option *o, struct file_form *form, const char 
     return true;
 }
 
-/* null is the default, as if it were missing. */
+/* null is the default, as if it were missing; so is an empty text where a text belongs. */
 static bool set_option(const struct option *o, struct file_form *form, const json_t *value, struct error *e)
 {
     if (json_is_null(value))
@@ -263,6 +263,8 @@ static bool set_option(const struct option *o, struct file_form *form, const jso
     const char *text = string_of(value);
     if (!text)
         return error_set(e, ERROR_INVALID, "option %s must be a string", o->name);
+    if (!*text)
+        return true;
     if (o->kind == LETTER)
         return set_delimiter(o, form, text, e);
     return o->kind == CHOICE ? set_choice(o, form, text, e) : set_text(o, form, text, e);
