@@ -29,8 +29,8 @@ struct download {
 };
 void download_release(struct download *d);
 
-/* Whether a name that a server tells may be that of a file here: `<id>.<letters, digits, dots>` and nothing else, so that
- * it leads nowhere, is no option of a command and replaces no other file. */
+/* Whether a name that a server tells may be that of a file here: `<id>.<letters, digits, dots>` and nothing else, so
+ * that it leads nowhere, is no option of a command and replaces no other file. */
 bool download_name_ok(const char *id, const char *name);
 
 /* EXIT_OK: `d` is completed, with its link. Everything else has been said to the user; `d` then has what was

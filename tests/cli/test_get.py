@@ -265,8 +265,8 @@ def test_a_query_that_is_not_text_is_refused(get, server):
 def test_help_names_every_option(get):
     result = subprocess.run(PROGRAM + ["--help"], capture_output=True, timeout=DEADLINE)
     assert result.returncode == 0
-    for option in ("server user org sql sql-file dataset format compression option row-limit byte-limit output download print-link no-progress quiet "
-                   "timeout wait help").split():
+    for option in ("server user org sql sql-file dataset format compression option row-limit byte-limit output "
+                   "download print-link no-progress quiet timeout wait help").split():
         assert f"--{option}" in result.stdout.decode()
 
 
