@@ -90,6 +90,19 @@ const char *file_media_type(const char *name)
     return "application/octet-stream";
 }
 
+const char *file_form_altered_name(const struct file_form *form)
+{
+    switch (form->format) {
+    case FILE_CSV:
+    case FILE_TSV:
+        return form->excel_safe ? "guarded_cells" : NULL;
+    case FILE_XLSX:
+        return form->cut_long_text ? "cut_cells" : NULL;
+    default:
+        return NULL;
+    }
+}
+
 /* --- the options --- */
 
 typedef bool check_fn(const struct file_form *form, const char *text, struct error *e);

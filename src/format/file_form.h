@@ -86,6 +86,10 @@ void file_form_suffix(const struct file_form *form, char ret[FILE_SUFFIX_MAX]);
  * where it is none of ours. */
 const char *file_media_type(const char *name);
 
+/* What the record calls the number of cells that such a file has altered: "guarded_cells" (excel_safe), "cut_cells"
+ * (cut_long_text). NULL: it alters none. */
+const char *file_form_altered_name(const struct file_form *form);
+
 /* For a command line: sets `name` in the object `options`, as JSON of the type that the option has; a name that is not
  * known is set as text, for the server to refuse. false: out of memory. */
 MUST_CHECK bool file_option_set(json_t *options, const char *name, const char *text);
