@@ -162,7 +162,8 @@ static bool next_list(struct rows_file *f, struct block **ret_list, struct error
 static bool prepare(void *context, const struct engine_columns *columns, struct error *e)
 {
     struct rows_file *f = context;
-    const struct encoder_columns heads = {.names = columns->names, .count = columns->count};
+    const struct encoder_columns heads = {
+        .names = columns->names, .free_text = columns->free_text, .count = columns->count};
     f->plan = f->encoder->prepare(f->x->form, &heads, e);
     return f->plan && export_tell_columns(f->x, columns, e);
 }
