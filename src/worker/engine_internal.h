@@ -34,6 +34,7 @@ struct engine {
     size_t column_count;
     const char **names;
     char **types;
+    bool *free_text;
     struct column_set *columns; /* as the sink gets them */
     duckdb_result result;
     bool has_result;

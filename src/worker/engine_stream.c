@@ -56,18 +56,24 @@ static bool take_names(struct engine *g, struct error *e)
 static bool take_types(struct engine *g, struct error *e)
 {
     g->types = calloc(g->column_count, sizeof *g->types);
-    for (size_t i = 0; g->types && i < g->column_count; i++) {
+    g->free_text = calloc(g->column_count, sizeof *g->free_text);
+    if (!g->types || !g->free_text)
+        return error_set(e, ERROR_MEMORY, "out of memory");
+    for (size_t i = 0; i < g->column_count; i++) {
         _cleanup_type_ duckdb_logical_type type = duckdb_prepared_statement_column_logical_type(g->names_statement, i);
+        g->free_text[i] = engine_type_is_free_text(type);
         if (!(g->types[i] = engine_type_text(type)))
             return error_set(e, ERROR_MEMORY, "out of memory");
     }
-    return g->types || error_set(e, ERROR_MEMORY, "out of memory");
+    return true;
 }
 
 static bool tell_columns(struct engine *g, struct error *e)
 {
-    const struct engine_columns columns = {
-        .names = g->names, .types = (const char *const *)g->types, .count = g->column_count};
+    const struct engine_columns columns = {.names = g->names,
+                                           .types = (const char *const *)g->types,
+                                           .free_text = g->free_text,
+                                           .count = g->column_count};
     return g->sink.begin(g->sink.context, &columns, e);
 }
 
@@ -436,5 +442,6 @@ void engine_release_query(struct engine *g)
     for (size_t i = 0; g->types && i < g->column_count; i++)
         free(g->types[i]);
     free(g->types);
+    free(g->free_text);
     column_set_unref(g->columns);
 }

@@ -180,7 +180,8 @@ static void settle_rows(struct rows_file *f)
 static bool prepare(void *context, const struct engine_columns *columns, struct error *e)
 {
     struct rows_file *f = context;
-    const struct encoder_columns heads = {.names = columns->names, .count = columns->count};
+    const struct encoder_columns heads = {
+        .names = columns->names, .free_text = columns->free_text, .count = columns->count};
     f->plan = f->encoder->prepare(f->x->form, &heads, e);
     return f->plan && export_tell_columns(f->x, columns, e);
 }
