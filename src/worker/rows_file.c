@@ -25,7 +25,7 @@ struct rows_file {
 
 const struct encoder *encoder_of(enum file_format format)
 {
-    return format == FILE_CSV || format == FILE_TSV ? &csv_encoder : NULL;
+    return format == FILE_CSV || format == FILE_TSV ? &csv_encoder : format == FILE_XLSX ? &xlsx_encoder : NULL;
 }
 
 static bool out_of_memory(struct error *e)
@@ -162,7 +162,7 @@ static bool next_list(struct rows_file *f, struct block **ret_list, struct error
 static bool prepare(void *context, const struct engine_columns *columns, struct error *e)
 {
     struct rows_file *f = context;
-    const struct encoder_columns heads = {.names = columns->names, .count = columns->count};
+    const struct encoder_columns heads = {.names = columns->names, .count = columns->count, .types = columns->types};
     f->plan = f->encoder->prepare(f->x->form, &heads, e);
     return f->plan && export_tell_columns(f->x, columns, e);
 }
