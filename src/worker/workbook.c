@@ -179,7 +179,7 @@ static void append_attribute(struct buf *out, const char *text)
 }
 
 /* The second one is "Sheet1 (2)", shortened where it must be. A name that ends so itself may then be the first one's: of all
- * names it is the only one that can be equal, and gets "-2)" at its end. `ret` has 3 * FILE_SHEET_MAX + 1 bytes. */
+ * names it is the only one that can be equal, and gets an underscore for the blank. `ret` has 3 * FILE_SHEET_MAX + 1 bytes. */
 static void name_sheet(const char *name, size_t number, char *ret)
 {
     char ending[24] = "";
@@ -188,7 +188,7 @@ static void name_sheet(const char *name, size_t number, char *ret)
     size_t keep = xlsx_prefix(name, strlen(name), FILE_SHEET_MAX - strlen(ending));
     snprintf(ret, 3 * FILE_SHEET_MAX + 1, "%.*s%s", (int)keep, name, ending);
     if (number > 1 && strcmp(ret, name) == 0)
-        memcpy(strrchr(ret, '('), "-", 1);
+        *strrchr(ret, ' ') = '_';
 }
 
 static bool write_workbook(struct workbook *b, struct error *e)
