@@ -20,7 +20,7 @@
 #define STAGE_SLACK 32                /* what one step may write: a tag and a row's number, or a word */
 
 const struct workbook_limits workbook_excel = {
-    .rows = XLSX_ROWS_MAX, .bytes = UINT64_C(3) << 30, .sheets = UINT16_MAX - OTHER_PARTS - 1};
+    .rows = XLSX_ROWS_MAX, .bytes = UINT64_C(3) << 30, .most = ZIP_ENTRY_MAX, .sheets = UINT16_MAX - OTHER_PARTS - 1};
 
 struct workbook {
     struct packer packer;
@@ -230,8 +230,9 @@ static bool flush(struct workbook *b, struct error *e)
     size_t length = (size_t)(b->at - b->stage);
     b->at = b->stage;
     b->bytes += length;
-    if (b->bytes > ZIP_ENTRY_MAX - sizeof XLSX_SHEET_END)
-        return error_set(e, ERROR_QUERY, "a row of the result has more than 1 GiB, and does not fit into a sheet of XLSX");
+    if (b->bytes + sizeof XLSX_SHEET_END > b->limits->most)
+        return error_set(e, ERROR_QUERY, "a row of the result has more than %" PRIu64 " MiB, which do not fit into a sheet of XLSX",
+                         (b->limits->most - b->limits->bytes) >> 20);
     return deflate_pool_write(b->deflate, b->stage, length, e);
 }
 

@@ -10,7 +10,8 @@
 
 struct workbook_limits {
     uint32_t rows;  /* of a sheet */
-    uint64_t bytes; /* of a sheet's XML, from which on no row begins in it; far enough below ZIP_ENTRY_MAX for a row */
+    uint64_t bytes; /* of a sheet's XML, from which on no row begins in it */
+    uint64_t most;  /* of it, with its last row: one that goes beyond fails */
     size_t sheets;
 };
 
