@@ -4,44 +4,17 @@
 #include <string.h>
 
 #include "worker/encoder.h"
-#include "worker/value_text.h"
-
-#define ONES 0x0101010101010101ull
-#define HIGHS 0x8080808080808080ull
+#include "worker/text_scan.h"
+#include "worker/typed_values.h"
 
 /* What the fastest way may write behind a value's end; the next value writes over it. */
 #define SLACK VALUE_TEXT_MAX
-
-/* The high bit of some byte is set if a byte of `word` is zero; the lowest such bit is right, those above it may not
- * be. */
-static inline uint64_t zero_bytes(uint64_t word)
-{
-    return (word - ONES) & ~word & HIGHS;
-}
 
 /* Not zero if one of eight bytes asks for quotes. Zero bytes do not, so a short word may be padded with them. */
 static inline uint64_t special_bytes(uint64_t word)
 {
     return zero_bytes(word ^ (ONES * '\n')) | zero_bytes(word ^ (ONES * '\r')) | zero_bytes(word ^ (ONES * ',')) |
            zero_bytes((word & ~ONES) ^ (ONES * '"')); /* '"' is 0x22 and '#' 0x23 */
-}
-
-static inline uint64_t load64(const char *data)
-{
-    uint64_t word;
-    memcpy(&word, data, sizeof word);
-    return word;
-}
-
-/* Sixteen bytes at once, as the compiler's vectors: SSE2 on x86-64, NEON on arm64. */
-typedef uint8_t bytes16 __attribute__((vector_size(16)));
-typedef uint64_t words2 __attribute__((vector_size(16)));
-
-static inline bytes16 load_bytes(const char *data)
-{
-    bytes16 b;
-    memcpy(&b, data, sizeof b);
-    return b;
 }
 
 static inline bytes16 special_of(bytes16 b)
@@ -52,19 +25,6 @@ static inline bytes16 special_of(bytes16 b)
 static inline bytes16 quotes_of(bytes16 b)
 {
     return (bytes16)(b == '"');
-}
-
-static inline bool any(bytes16 b)
-{
-    words2 w = (words2)b;
-    return (w[0] | w[1]) != 0;
-}
-
-/* A text_value without its length in front: the bytes of a short text, and zeros. */
-static inline bytes16 text_of_whole(bytes16 whole)
-{
-    static const bytes16 zeros = {0};
-    return __builtin_shuffle(whole, zeros, (bytes16){4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 16, 16, 16});
 }
 
 enum need { PLAIN, QUOTES, DOUBLED_QUOTES };
@@ -214,39 +174,6 @@ static inline uint8_t *write_text(const struct target *t, uint8_t *at, const str
     }
     return write_quoted(at, v->outside.pointer, v->length);
 }
-
-/* One line a type that is not text: its kind, the C type of its values, the most bytes of a value's text, and that
- * text of `v` in column `c`, at `to`. None of them ever asks for quotes. */
-#define TYPED_VALUES(X)                                                                                              \
-    X(BOOL, uint8_t, TEXT_MAX_BOOL, text_of_bool(to, v != 0))                                                        \
-    X(INT8, int8_t, TEXT_MAX_INT8, text_of_int32(to, v))                                                             \
-    X(INT16, int16_t, TEXT_MAX_INT16, text_of_int32(to, v))                                                          \
-    X(INT32, int32_t, TEXT_MAX_INT32, text_of_int32(to, v))                                                          \
-    X(INT64, int64_t, TEXT_MAX_INT64, text_of_int64(to, v))                                                          \
-    X(INT128, struct value128, TEXT_MAX_INT128, text_of_int128(to, v.upper, v.lower))                                \
-    X(UINT8, uint8_t, TEXT_MAX_UINT8, text_of_uint32(to, v))                                                         \
-    X(UINT16, uint16_t, TEXT_MAX_UINT16, text_of_uint32(to, v))                                                      \
-    X(UINT32, uint32_t, TEXT_MAX_UINT32, text_of_uint32(to, v))                                                      \
-    X(UINT64, uint64_t, TEXT_MAX_UINT64, text_of_uint64(to, v))                                                      \
-    X(UINT128, struct value128, TEXT_MAX_UINT128, text_of_uint128(to, (uint64_t)v.upper, v.lower))                   \
-    X(FLOAT, float, TEXT_MAX_FLOAT, text_of_float(to, v))                                                            \
-    X(DOUBLE, double, TEXT_MAX_DOUBLE, text_of_double(to, v))                                                        \
-    X(DECIMAL16, int16_t, TEXT_MAX_DECIMAL, text_of_decimal(to, v, c->is.width, c->is.scale))                        \
-    X(DECIMAL32, int32_t, TEXT_MAX_DECIMAL, text_of_decimal(to, v, c->is.width, c->is.scale))                        \
-    X(DECIMAL64, int64_t, TEXT_MAX_DECIMAL, text_of_decimal(to, v, c->is.width, c->is.scale))                        \
-    X(DECIMAL128, struct value128, TEXT_MAX_DECIMAL128,                                                              \
-      text_of_decimal128(to, v.upper, v.lower, c->is.width, c->is.scale))                                            \
-    X(DATE, int32_t, TEXT_MAX_DATE, text_of_date(to, v))                                                             \
-    X(TIME, int64_t, TEXT_MAX_TIME, text_of_time(to, v))                                                             \
-    X(TIME_NS, int64_t, TEXT_MAX_TIME_NS, text_of_time_ns(to, v))                                                    \
-    X(TIME_TZ, uint64_t, TEXT_MAX_TIME_TZ, text_of_time_tz(to, v))                                                   \
-    X(TIMESTAMP, int64_t, TEXT_MAX_TIMESTAMP, text_of_timestamp(to, v))                                              \
-    X(TIMESTAMP_S, int64_t, TEXT_MAX_TIMESTAMP, text_of_timestamp_s(to, v))                                          \
-    X(TIMESTAMP_MS, int64_t, TEXT_MAX_TIMESTAMP, text_of_timestamp_ms(to, v))                                        \
-    X(TIMESTAMP_NS, int64_t, TEXT_MAX_TIMESTAMP, text_of_timestamp_ns(to, v))                                        \
-    X(TIMESTAMP_TZ, int64_t, TEXT_MAX_TIMESTAMP_TZ, text_of_timestamp_tz(to, v))                                     \
-    X(INTERVAL, struct value_interval, TEXT_MAX_INTERVAL, text_of_interval(to, v.months, v.days, v.micros))          \
-    X(UUID, struct value128, TEXT_MAX_UUID, text_of_uuid(to, v.upper, v.lower))
 
 /* The most bytes of a value; texts that are longer make room themselves. */
 static const uint8_t value_max[VALUE_TYPES] = {
