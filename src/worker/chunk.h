@@ -99,7 +99,7 @@ struct column_type {
     uint32_t array_size;
     uint32_t child_count;
     const struct column_type *children;
-    const char *name; /* as a field or member; "": it has none */
+    struct text_value name; /* as a field or member */
 };
 
 struct list_place {
