@@ -101,12 +101,12 @@ class Sampler(threading.Thread):
 class Download:
     """Posts, and reads the event stream as it comes. Times are seconds from just before the POST."""
 
-    def __init__(self, service, sql):
+    def __init__(self, service, sql, **form):
         self.begun_at, begun = time.time(), time.monotonic()
         self.first_event = self.wall = None
         data, last = b"", b""
         with service.connect() as sock:
-            sock.sendall(download_request(sql))
+            sock.sendall(download_request(sql, **form))
             while chunk := sock.recv(65536):
                 if self.first_event is None and b"event:" in chunk:
                     self.first_event = time.monotonic() - begun
@@ -196,10 +196,10 @@ class Server:
         record["stages"] = stages_of(self.service.take_log())
         return done, record
 
-    def run(self, sql, times=1):
+    def run(self, sql, times=1, **form):
         """One download; or several, one after the other, where one alone is too short for the clocks: sums then, but for the
         times of events."""
-        done, record = self.measure(lambda: [Download(self.service, sql) for _ in range(times)])
+        done, record = self.measure(lambda: [Download(self.service, sql, **form) for _ in range(times)])
         event = done[0].event
         record |= {"downloads": times, "wall": sum(d.wall for d in done), "first_event": done[0].first_event,
                    "rows": times * event["rows"], "bytes": times * event["bytes"], "sha256": event["sha256"]}

@@ -33,8 +33,8 @@ class Opponents:
         """Fetches the engine's chunks and drops them."""
         return self.run("drain", sql, "--drain")
 
-    def copy(self, who, sql, target, *options, store=None):
-        return self.run(who, f"COPY ({sql}) TO '{target}' (FORMAT csv, HEADER)", *options, store=store)
+    def copy(self, who, sql, target, *options, store=None, form="FORMAT csv, HEADER"):
+        return self.run(who, f"COPY ({sql}) TO '{target}' ({form})", *options, store=store)
 
     def copy_null(self, sql):
         return self.copy("copy_null", sql, self.null)

@@ -86,8 +86,9 @@ def request(method, path, body=b"", **headers):
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
 
 
-def download_request(sql):
-    return request("POST", "/downloads", json.dumps({"dataset_id": "bench", "sql": sql, "format": "csv"}).encode())
+def download_request(sql, **form):
+    """`form`: further members of the request, format, compression and the like."""
+    return request("POST", "/downloads", json.dumps({"dataset_id": "bench", "sql": sql, "format": "csv"} | form).encode())
 
 
 def status_of(pid, *names):

@@ -1,0 +1,9 @@
+import pytest
+
+from formats import Files, make_source
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Of an empty database."""
+    return Files(tmp_path, make_source(tmp_path / "source.duckdb", "CREATE TABLE nothing (i INTEGER)"))
