@@ -26,7 +26,19 @@ struct rows_file {
 
 const struct encoder *encoder_of(enum file_format format)
 {
-    return format == FILE_CSV || format == FILE_TSV ? &csv_encoder : NULL;
+    switch (format) {
+    case FILE_CSV:
+    case FILE_TSV:
+        return &csv_encoder;
+    case FILE_JSON:
+        return &json_encoder;
+    case FILE_NDJSON:
+        return &ndjson_encoder;
+    case FILE_XLSX:
+        return &xlsx_encoder;
+    default:
+        return NULL;
+    }
 }
 
 static bool out_of_memory(struct error *e)
@@ -180,7 +192,8 @@ static void settle_rows(struct rows_file *f)
 static bool prepare(void *context, const struct engine_columns *columns, struct error *e)
 {
     struct rows_file *f = context;
-    const struct encoder_columns heads = {.names = columns->names, .count = columns->count};
+    const struct encoder_columns heads = {
+        .names = columns->names, .free_text = columns->free_text, .types = columns->types, .count = columns->count};
     f->plan = f->encoder->prepare(f->x->form, &heads, e);
     return f->plan && export_tell_columns(f->x, columns, e);
 }
