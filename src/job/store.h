@@ -174,8 +174,8 @@ struct job_store_api {
     bool (*requeue)(struct job_store *s, const struct job_attempt *a, const struct error *why, uint64_t delay_ms,
                     struct job *ret, struct error *e);
 
-    /* Of one organisation; ERROR_NOT_FOUND. The list is of one user too, newest first, and has no `columns`. attempts() is of a job that
-     * get() found. */
+    /* Of one organisation; ERROR_NOT_FOUND. The list is of one user too, newest first, and has no `columns`. attempts()
+     * is of a job that get() found. */
     bool (*get)(struct job_store *s, const char *org_id, const char *id, struct job *ret, struct error *e);
     bool (*attempts)(struct job_store *s, const char *id, struct job_attempt_list *ret, struct error *e);
     bool (*list)(struct job_store *s, const char *org_id, const char *user_id, size_t limit, size_t offset,

@@ -266,9 +266,10 @@ static void log_result(const struct running *r)
     const struct attempt_result *result = &r->result;
     const uint64_t *cpu = result->cpu_us;
     log_job(LOG_LEVEL_INFO, r->job.id,
-            "%s: %" PRIu64 " rows, %" PRIu64 " bytes%s; worker's CPU ms: query %.1f, encode %.1f, hash %.1f",
+            "%s: %" PRIu64 " rows, %" PRIu64 " bytes%s; worker's CPU ms: query %.1f, encode %.1f, compress %.1f, hash %.1f",
             job_suffix(&r->job), result->rows, result->bytes, result->truncated ? ", truncated at a limit" : "",
-            (double)cpu[LINK_QUERY] / 1000, (double)cpu[LINK_ENCODE] / 1000, (double)cpu[LINK_HASH] / 1000);
+            (double)cpu[LINK_QUERY] / 1000, (double)cpu[LINK_ENCODE] / 1000,
+            (double)cpu[LINK_PACK] / 1000, (double)cpu[LINK_HASH] / 1000);
 }
 
 /* NULL: out of memory. */

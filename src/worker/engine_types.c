@@ -9,6 +9,7 @@
 static const struct {
     duckdb_type id;
     const char *name;
+    bool free_text;
 } simple[] = {
     {DUCKDB_TYPE_BOOLEAN, "BOOLEAN"},
     {DUCKDB_TYPE_TINYINT, "TINYINT"},
@@ -24,8 +25,8 @@ static const struct {
     {DUCKDB_TYPE_BIGNUM, "BIGNUM"},
     {DUCKDB_TYPE_FLOAT, "FLOAT"},
     {DUCKDB_TYPE_DOUBLE, "DOUBLE"},
-    {DUCKDB_TYPE_VARCHAR, "VARCHAR"},
-    {DUCKDB_TYPE_BLOB, "BLOB"},
+    {DUCKDB_TYPE_VARCHAR, "VARCHAR", .free_text = true},
+    {DUCKDB_TYPE_BLOB, "BLOB", .free_text = true},
     {DUCKDB_TYPE_BIT, "BIT"},
     {DUCKDB_TYPE_UUID, "UUID"},
     {DUCKDB_TYPE_DATE, "DATE"},
@@ -37,9 +38,18 @@ static const struct {
     {DUCKDB_TYPE_TIMESTAMP_MS, "TIMESTAMP_MS"},
     {DUCKDB_TYPE_TIMESTAMP_NS, "TIMESTAMP_NS"},
     {DUCKDB_TYPE_TIMESTAMP_TZ, "TIMESTAMP WITH TIME ZONE"},
-    {DUCKDB_TYPE_INTERVAL, "INTERVAL"},
+    {DUCKDB_TYPE_INTERVAL, "INTERVAL", .free_text = true},
     {DUCKDB_TYPE_SQLNULL, "\"NULL\""},
 };
+
+bool engine_type_is_free_text(duckdb_logical_type type)
+{
+    duckdb_type id = duckdb_get_type_id(type);
+    for (size_t i = 0; i < ARRAY_SIZE(simple); i++)
+        if (simple[i].id == id)
+            return simple[i].free_text;
+    return id != DUCKDB_TYPE_DECIMAL; /* ENUM, lists and their like */
+}
 
 static void append_type(struct buf *out, duckdb_logical_type type);
 

@@ -10,4 +10,7 @@
 /* As the engine's typeof() gives it. free() it; NULL: out of memory. */
 char *engine_type_text(duckdb_logical_type type);
 
+/* Whether the text of such a value may be anything (engine.h). */
+bool engine_type_is_free_text(duckdb_logical_type type);
+
 #endif
