@@ -18,8 +18,8 @@
 /* Behind the input: the library's vectors may look, but take nothing from there. */
 #define SLACK 64
 
-#define LEVEL 3
-#define LEVEL_BUFFER_SIZE ISAL_DEF_LVL3_DEFAULT
+#define LEVEL 2
+#define LEVEL_BUFFER_SIZE ISAL_DEF_LVL2_DEFAULT
 
 /* More would outrun the thread that takes the results; and each takes memory that the engine does not know of. */
 #define THREADS_MAX 16

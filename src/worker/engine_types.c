@@ -9,6 +9,7 @@
 static const struct {
     duckdb_type id;
     const char *name;
+    bool free_text;
 } simple[] = {
     {DUCKDB_TYPE_BOOLEAN, "BOOLEAN"},
     {DUCKDB_TYPE_TINYINT, "TINYINT"},
@@ -24,8 +25,8 @@ static const struct {
     {DUCKDB_TYPE_BIGNUM, "BIGNUM"},
     {DUCKDB_TYPE_FLOAT, "FLOAT"},
     {DUCKDB_TYPE_DOUBLE, "DOUBLE"},
-    {DUCKDB_TYPE_VARCHAR, "VARCHAR"},
-    {DUCKDB_TYPE_BLOB, "BLOB"},
+    {DUCKDB_TYPE_VARCHAR, "VARCHAR", .free_text = true},
+    {DUCKDB_TYPE_BLOB, "BLOB", .free_text = true},
     {DUCKDB_TYPE_BIT, "BIT"},
     {DUCKDB_TYPE_UUID, "UUID"},
     {DUCKDB_TYPE_DATE, "DATE"},
@@ -37,13 +38,22 @@ static const struct {
     {DUCKDB_TYPE_TIMESTAMP_MS, "TIMESTAMP_MS"},
     {DUCKDB_TYPE_TIMESTAMP_NS, "TIMESTAMP_NS"},
     {DUCKDB_TYPE_TIMESTAMP_TZ, "TIMESTAMP WITH TIME ZONE"},
-    {DUCKDB_TYPE_INTERVAL, "INTERVAL"},
+    {DUCKDB_TYPE_INTERVAL, "INTERVAL", .free_text = true},
     {DUCKDB_TYPE_SQLNULL, "\"NULL\""},
 };
 
+bool engine_type_is_free_text(duckdb_logical_type type)
+{
+    duckdb_type id = duckdb_get_type_id(type);
+    for (size_t i = 0; i < ARRAY_SIZE(simple); i++)
+        if (simple[i].id == id)
+            return simple[i].free_text;
+    return id != DUCKDB_TYPE_DECIMAL; /* ENUM, lists and their like */
+}
+
 static void append_type(struct buf *out, duckdb_logical_type type);
 
-static void append_quoted(struct buf *out, const char *text, char quote)
+void engine_append_quoted(struct buf *out, const char *text, char quote)
 {
     buf_append(out, &quote, 1);
     for (const char *c = text; *c; c++) {
@@ -58,7 +68,7 @@ static void append_quoted(struct buf *out, const char *text, char quote)
 static void append_name(struct buf *out, const char *name)
 {
     if (name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_")] || strspn(name, "0123456789") || !*name)
-        append_quoted(out, name, '"');
+        engine_append_quoted(out, name, '"');
     else
         buf_append_text(out, name);
 }
@@ -88,7 +98,7 @@ static void append_enum(struct buf *out, duckdb_logical_type type)
     for (uint32_t i = 0; i < count && buf_ok(out); i++) {
         char *value = duckdb_enum_dictionary_value(type, i);
         buf_append_text(out, i == 0 ? "" : ", ");
-        append_quoted(out, value ? value : "", '\'');
+        engine_append_quoted(out, value ? value : "", '\'');
         duckdb_free(value);
     }
     buf_append_text(out, ")");
@@ -128,14 +138,21 @@ static void append_plain(struct buf *out, duckdb_type id)
     buf_append_text(out, "UNKNOWN");
 }
 
+void engine_append_leaf(struct buf *out, duckdb_logical_type type)
+{
+    duckdb_type id = duckdb_get_type_id(type);
+    if (id == DUCKDB_TYPE_DECIMAL)
+        buf_printf(out, "DECIMAL(%d,%d)", duckdb_decimal_width(type), duckdb_decimal_scale(type));
+    else
+        append_plain(out, id);
+}
+
 static void append_type(struct buf *out, duckdb_logical_type type)
 {
     char *alias = duckdb_logical_type_get_alias(type);
     duckdb_type id = duckdb_get_type_id(type);
     if (alias && *alias)
         buf_append_text(out, alias);
-    else if (id == DUCKDB_TYPE_DECIMAL)
-        buf_printf(out, "DECIMAL(%d,%d)", duckdb_decimal_width(type), duckdb_decimal_scale(type));
     else if (id == DUCKDB_TYPE_LIST)
         append_list(out, type);
     else if (id == DUCKDB_TYPE_ARRAY)
@@ -151,7 +168,7 @@ static void append_type(struct buf *out, duckdb_logical_type type)
         buf_append_text(out, "UNION");
         append_members(out, type, duckdb_union_type_member_count(type), duckdb_union_type_member_name, duckdb_union_type_member_type);
     } else
-        append_plain(out, id);
+        engine_append_leaf(out, type);
     duckdb_free(alias);
 }
 

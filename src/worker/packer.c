@@ -41,9 +41,15 @@ struct packer *packer_new(const struct file_form *form, struct output *output, u
 {
     if (form->format == FILE_XLSX)
         return workbook_new(form, output, threads, &workbook_excel, e);
-    if (form->compression != COMPRESSION_NONE) {
+    switch (form->compression) {
+    case COMPRESSION_NONE:
+        return plain_new(output, e);
+    case COMPRESSION_GZIP:
+        return gzip_new(output, threads, e);
+    case COMPRESSION_ZSTD:
+        return zstd_new(output, threads, e);
+    default:
         error_set(e, ERROR_NOT_IMPLEMENTED, "the compression %s is not there", file_compression_name(form->compression));
         return NULL;
     }
-    return plain_new(output, e);
 }

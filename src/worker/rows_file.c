@@ -20,12 +20,25 @@ struct rows_file {
     struct {
         pthread_mutex_t lock;
         struct error error; /* the first value that was refused */
+        bool complete;      /* what is still encoded nobody wants */
     } synced;
 };
 
 const struct encoder *encoder_of(enum file_format format)
 {
-    return format == FILE_CSV || format == FILE_TSV ? &csv_encoder : format == FILE_XLSX ? &xlsx_encoder : NULL;
+    switch (format) {
+    case FILE_CSV:
+    case FILE_TSV:
+        return &csv_encoder;
+    case FILE_JSON:
+        return &json_encoder;
+    case FILE_NDJSON:
+        return &ndjson_encoder;
+    case FILE_XLSX:
+        return &xlsx_encoder;
+    default:
+        return NULL;
+    }
 }
 
 static bool out_of_memory(struct error *e)
@@ -48,6 +61,14 @@ static void refuse(struct rows_file *f, const struct error *why)
     pthread_mutex_unlock(&f->synced.lock);
 }
 
+static void count_rows(struct rows_file *f, size_t rows)
+{
+    pthread_mutex_lock(&f->synced.lock);
+    if (!f->synced.complete)
+        atomic_fetch_add(&f->x->rows, rows);
+    pthread_mutex_unlock(&f->synced.lock);
+}
+
 /* The number is the list of blocks itself. */
 static int64_t encode_chunk(void *context, const struct chunk *chunk, size_t *ret_held)
 {
@@ -63,7 +84,7 @@ static int64_t encode_chunk(void *context, const struct chunk *chunk, size_t *re
         block_writer_discard(&w);
         return 0;
     }
-    atomic_fetch_add(&f->x->rows, chunk->rows);
+    count_rows(f, chunk->rows);
     struct block *list = block_writer_end(&w, chunk->rows);
     *ret_held = list->held;
     return (int64_t)(intptr_t)list;
@@ -158,11 +179,21 @@ static bool next_list(struct rows_file *f, struct block **ret_list, struct error
     return false;
 }
 
+/* The file's rows are those that went to the packer, however many are encoded until the engine stops. */
+static void settle_rows(struct rows_file *f)
+{
+    pthread_mutex_lock(&f->synced.lock);
+    f->synced.complete = true;
+    atomic_store(&f->x->rows, f->rows);
+    pthread_mutex_unlock(&f->synced.lock);
+}
+
 /* The columns are known, and no row has come. */
 static bool prepare(void *context, const struct engine_columns *columns, struct error *e)
 {
     struct rows_file *f = context;
-    const struct encoder_columns heads = {.names = columns->names, .count = columns->count, .types = columns->types};
+    const struct encoder_columns heads = {
+        .names = columns->names, .free_text = columns->free_text, .types = columns->types, .count = columns->count};
     f->plan = f->encoder->prepare(f->x->form, &heads, e);
     return f->plan && export_tell_columns(f->x, columns, e);
 }
@@ -182,7 +213,7 @@ static bool write_rows(struct rows_file *f, struct block *list, struct error *e)
         engine_interrupt(f->x->engine); /* nobody wants the rest */
     else if (f->rows != yielded)
         return error_set(e, ERROR_INTERNAL, "the engine yielded %" PRIu64 " rows, and %" PRIu64 " were written", yielded, f->rows);
-    atomic_store(&f->x->rows, f->rows);
+    settle_rows(f);
     return true;
 }
 
@@ -224,7 +255,9 @@ struct rows_file *rows_file_new(struct export *x, const struct encoder *encoder,
 
 bool rows_file_write(struct rows_file *f, uint8_t ret_digest[SHA256_BYTES], struct error *e)
 {
-    return write_file(f, e) && output_finish(f->x->output, ret_digest, e);
+    bool ok = write_file(f, e) && output_finish(f->x->output, ret_digest, e);
+    f->x->pack_ns = packer_cpu_ns(f->packer);
+    return ok;
 }
 
 void rows_file_free(struct rows_file *f)

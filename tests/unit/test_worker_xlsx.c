@@ -100,7 +100,7 @@ static void assert_cell(const struct one *o)
     const char *const names[] = {"a"}, *const types[] = {"VARCHAR"};
     const struct column column = {.is = {o->type, o->width, o->scale}, .values = o->values};
     struct encoded x;
-    encode(&form, &(struct encoder_columns){names, 1, types}, &(struct chunk){1, 1, &column}, &x);
+    encode(&form, &(struct encoder_columns){.names = names, .count = 1, .types = types}, &(struct chunk){1, 1, &column}, &x);
     assert_int_equal(x.error.code, ERROR_NONE);
     const char *cell = strstr(x.xml.data, before);
     assert_non_null(cell);
@@ -222,7 +222,7 @@ static void doubles_read_back_as_themselves(void **state)
         const struct column columns[] = {{.is.type = VALUE_DOUBLE, .values = &v}, {.is.type = VALUE_FLOAT, .values = &f}};
         const char *const names[] = {"a", "b"}, *const types[] = {"DOUBLE", "FLOAT"};
         struct encoded x;
-        encode(&form, &(struct encoder_columns){names, 2, types}, &(struct chunk){1, 2, columns}, &x);
+        encode(&form, &(struct encoder_columns){.names = names, .count = 2, .types = types}, &(struct chunk){1, 2, columns}, &x);
         const char *first = strstr(x.xml.data, "r=\"A"), *second = strstr(x.xml.data, "r=\"B");
         if (v - v == 0 && !(v < 0x1p-1022 && v > -0x1p-1022)) {
             back = strtod(strstr(first, "<v>") + 3, NULL);
@@ -250,7 +250,7 @@ static void serial_numbers_are_exact_to_the_millisecond(void **state)
         const struct column column = {.is.type = VALUE_TIMESTAMP_MS, .values = &millis};
         const char *const names[] = {"a"}, *const types[] = {"TIMESTAMP_MS"};
         struct encoded x;
-        encode(&form, &(struct encoder_columns){names, 1, types}, &(struct chunk){1, 1, &column}, &x);
+        encode(&form, &(struct encoder_columns){.names = names, .count = 1, .types = types}, &(struct chunk){1, 1, &column}, &x);
         double serial = strtod(strstr(x.xml.data, "<v>") + 3, NULL);
         int64_t day = (int64_t)serial;
         assert_int_equal((day - 25569) * 86400000 + (int64_t)((serial - (double)day) * 86400000 + 0.5), millis);
@@ -355,7 +355,7 @@ static void texts_of_any_length_read_back(void **state)
     const char *const names[] = {"a", "b"}, *const types[] = {"VARCHAR", "VARCHAR"};
     const struct column columns[] = {{.values = values}, {.values = values}};
     struct encoded x;
-    encode(&form, &(struct encoder_columns){names, 2, types}, &(struct chunk){ROWS, 2, columns}, &x);
+    encode(&form, &(struct encoder_columns){.names = names, .count = 2, .types = types}, &(struct chunk){ROWS, 2, columns}, &x);
     struct buf back;
     buf_init(&back, 1 << 20);
     const char *at = strstr(x.xml.data, "</row>");
@@ -395,7 +395,7 @@ static void assert_long(const char *character, size_t count, size_t kept, bool c
     const struct text_value v = text(long_text);
     const struct column columns[] = {{.is.type = VALUE_INT32, .values = &(int32_t){1}}, {.values = &v}};
     struct encoded x;
-    encode(&form, &(struct encoder_columns){names, 2, types}, &(struct chunk){1, 2, columns}, &x);
+    encode(&form, &(struct encoder_columns){.names = names, .count = 2, .types = types}, &(struct chunk){1, 2, columns}, &x);
     if (kept == 0) {
         assert_int_equal(x.error.code, ERROR_QUERY);
         assert_non_null(strstr(x.error.message, "'a long one'"));
@@ -434,16 +434,16 @@ static void names_have_the_same_limit(void **state)
     char *name = repeat("n", 32768);
     const char *const names[] = {name}, *const types[] = {"INTEGER"};
     struct encoded x;
-    encode(&form, &(struct encoder_columns){names, 1, types}, NULL, &x);
+    encode(&form, &(struct encoder_columns){.names = names, .count = 1, .types = types}, NULL, &x);
     assert_int_equal(x.error.code, ERROR_QUERY);
     encoded_release(&x);
     form.cut_long_text = true;
-    encode(&form, &(struct encoder_columns){names, 1, types}, NULL, &x);
+    encode(&form, &(struct encoder_columns){.names = names, .count = 1, .types = types}, NULL, &x);
     assert_int_equal(x.error.code, ERROR_NONE);
     assert_int_equal(x.altered, 1);
     encoded_release(&x);
     form.header = false;
-    encode(&form, &(struct encoder_columns){names, 1, types}, NULL, &x);
+    encode(&form, &(struct encoder_columns){.names = names, .count = 1, .types = types}, NULL, &x);
     assert_int_equal(x.altered, 0);
     encoded_release(&x);
     test_free(name);
@@ -459,12 +459,12 @@ static void columns_have_letters_up_to_excels_last(void **state)
         types[i] = "INTEGER";
     }
     struct encoded x;
-    encode(&form, &(struct encoder_columns){names, XLSX_COLUMNS_MAX, types}, NULL, &x);
+    encode(&form, &(struct encoder_columns){.names = names, .count = XLSX_COLUMNS_MAX, .types = types}, NULL, &x);
     static const char *const seen[] = {"\"A\x02", "\"Z\x02", "\"AA\x02", "\"AZ\x02", "\"BA\x02", "\"ZZ\x02", "\"AAA\x02", "\"XFD\x02"};
     for (size_t i = 0; i < ARRAY_SIZE(seen); i++)
         assert_non_null(strstr(x.xml.data, seen[i]));
     encoded_release(&x);
-    encode(&form, &(struct encoder_columns){names, XLSX_COLUMNS_MAX + 1, types}, NULL, &x);
+    encode(&form, &(struct encoder_columns){.names = names, .count = XLSX_COLUMNS_MAX + 1, .types = types}, NULL, &x);
     assert_int_equal(x.error.code, ERROR_QUERY);
     assert_non_null(strstr(x.error.message, "16385"));
     encoded_release(&x);
@@ -475,7 +475,7 @@ static void a_sheet_begins_as_the_options_say(void **state)
     (void)state;
     struct file_form form = file_form_default(FILE_XLSX);
     const char *const names[] = {"a<b", "when"}, *const types[] = {"VARCHAR", "TIMESTAMP WITH TIME ZONE"};
-    const struct encoder_columns columns = {names, 2, types};
+    const struct encoder_columns columns = {.names = names, .count = 2, .types = types};
     struct encoded x;
     encode(&form, &columns, NULL, &x);
     assert_string_equal(
@@ -514,7 +514,7 @@ static void null_is_no_cell(void **state)
                                      {.is.type = VALUE_INT32, .values = numbers, .validity = &none},
                                      {.is.type = VALUE_INT32, .values = numbers, .validity = &second}};
     struct encoded x;
-    encode(&form, &(struct encoder_columns){names, 3, types}, &(struct chunk){2, 3, columns}, &x);
+    encode(&form, &(struct encoder_columns){.names = names, .count = 3, .types = types}, &(struct chunk){2, 3, columns}, &x);
     assert_string_equal(strstr(x.xml.data, "<sheetData>"),
                         "<sheetData>\x01</row>\x01<c r=\"A\x02\"><v>2</v></c><c r=\"C\x02\"><v>2</v></c></row>");
     encoded_release(&x);
