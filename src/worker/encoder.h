@@ -19,6 +19,7 @@ struct encoder_columns {
     const char *const *names; /* as the file shall name them */
     const bool *free_text;    /* of each: what comes is text that may say anything; see engine.h. NULL: all are */
     size_t count;
+    const char *const *types; /* as SQL writes them: engine.h */
 };
 
 struct encoder {
@@ -39,6 +40,9 @@ struct encoder {
 
 /* CSV and TSV: byte for byte what DuckDB's `COPY (...) TO 'x' (FORMAT csv, ...)` writes, where it has the options (csv.h). */
 extern const struct encoder csv_encoder;
+
+/* The XML of a sheet, for the packer of XLSX: xlsx.h. */
+extern const struct encoder xlsx_encoder;
 
 /* NULL: the format is not made of rows (Parquet). */
 const struct encoder *encoder_of(enum file_format format);

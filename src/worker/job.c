@@ -18,6 +18,7 @@
 #include "worker/extension.h"
 #include "worker/export.h"
 #include "worker/output.h"
+#include "worker/parquet_file.h"
 #include "worker/rows_file.h"
 #include "worker/sandbox.h"
 #include "worker/source.h"
@@ -358,6 +359,8 @@ static bool write_file(struct job *j, uint8_t ret_digest[SHA256_BYTES], struct e
                                 .cancelled = &j->cancelled,
                                 .tell_columns = tell_columns,
                                 .tell_streaming = tell_streaming};
+    if (j->spec.form.format == FILE_PARQUET)
+        return start_control(j, e) && parquet_file_write(&j->export, ret_digest, e);
     if (!encoder)
         return error_set(e, ERROR_NOT_IMPLEMENTED, "the format %s is not there", file_format_name(j->spec.form.format));
     j->rows_file = rows_file_new(&j->export, encoder, e);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/mailbox.h"
+#include "worker/workbook.h"
 
 /* --- as they are --- */
 
@@ -38,6 +39,8 @@ static struct packer *plain_new(struct output *output, struct error *e)
 
 struct packer *packer_new(const struct file_form *form, struct output *output, uint32_t threads, struct error *e)
 {
+    if (form->format == FILE_XLSX)
+        return workbook_new(form, output, threads, &workbook_excel, e);
     switch (form->compression) {
     case COMPRESSION_NONE:
         return plain_new(output, e);

@@ -26,7 +26,7 @@ struct rows_file {
 
 const struct encoder *encoder_of(enum file_format format)
 {
-    return format == FILE_CSV || format == FILE_TSV ? &csv_encoder : NULL;
+    return format == FILE_CSV || format == FILE_TSV ? &csv_encoder : format == FILE_XLSX ? &xlsx_encoder : NULL;
 }
 
 static bool out_of_memory(struct error *e)
@@ -181,7 +181,7 @@ static bool prepare(void *context, const struct engine_columns *columns, struct 
 {
     struct rows_file *f = context;
     const struct encoder_columns heads = {
-        .names = columns->names, .free_text = columns->free_text, .count = columns->count};
+        .names = columns->names, .free_text = columns->free_text, .types = columns->types, .count = columns->count};
     f->plan = f->encoder->prepare(f->x->form, &heads, e);
     return f->plan && export_tell_columns(f->x, columns, e);
 }
