@@ -1,8 +1,8 @@
 /* Texts into CSV, sixteen bytes at once: which of them ask for quotes, copying, doubling of quotes. For csv.c and
  * csv_rules.c; what is here is part of their loops.
  *
- * `delimiter` is the file's, one byte of ASCII, sixteen times (spread()). Where an output has room for some bytes and CSV_SLACK, those of the
- * slack may be overwritten, whatever the length of the text is. */
+ * `delimiter` is the file's, one byte of ASCII, sixteen times (spread()). Where an output has room for some bytes and
+ * CSV_SLACK, those of the slack may be overwritten, whatever the length of the text is. */
 #ifndef WORKER_CSV_TEXT_H
 #define WORKER_CSV_TEXT_H
 
@@ -11,28 +11,15 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "worker/text_scan.h"
 #include "worker/value_text.h"
 
 /* What the fastest way may write behind a value's end; the next value writes over it. */
 #define CSV_SLACK VALUE_TEXT_MAX
 
-#define ONES 0x0101010101010101ull
-#define HIGHS 0x8080808080808080ull
-
-/* Sixteen bytes at once, as the compiler's vectors: SSE2 on x86-64, NEON on arm64. */
-typedef uint8_t bytes16 __attribute__((vector_size(16)));
-typedef uint64_t words2 __attribute__((vector_size(16)));
-
 static inline bytes16 spread(char c)
 {
     return (bytes16){0} + (uint8_t)c;
-}
-
-/* The high bit of some byte is set if a byte of `word` is zero; the lowest such bit is right, those above it may not
- * be. */
-static inline uint64_t zero_bytes(uint64_t word)
-{
-    return (word - ONES) & ~word & HIGHS;
 }
 
 /* Not zero if one of eight bytes asks for quotes. Zero bytes do not, so a short word may be padded with them. */
@@ -41,20 +28,6 @@ static inline uint64_t special_bytes(uint64_t word, bytes16 delimiter)
     return zero_bytes(word ^ (ONES * '\n')) | zero_bytes(word ^ (ONES * '\r')) |
            zero_bytes(word ^ ((words2)delimiter)[0]) |
            zero_bytes((word & ~ONES) ^ (ONES * '"')); /* '"' is 0x22 and '#' 0x23 */
-}
-
-static inline uint64_t load64(const char *data)
-{
-    uint64_t word;
-    memcpy(&word, data, sizeof word);
-    return word;
-}
-
-static inline bytes16 load_bytes(const char *data)
-{
-    bytes16 b;
-    memcpy(&b, data, sizeof b);
-    return b;
 }
 
 static inline bytes16 special_of(bytes16 b, bytes16 delimiter)
@@ -67,19 +40,6 @@ static inline bytes16 quotes_of(bytes16 b)
     return (bytes16)(b == '"');
 }
 
-static inline bool any(bytes16 b)
-{
-    words2 w = (words2)b;
-    return (w[0] | w[1]) != 0;
-}
-
-/* A text_value without its length in front: the bytes of a short text, and zeros. */
-static inline bytes16 text_of_whole(bytes16 whole)
-{
-    static const bytes16 zeros = {0};
-    return __builtin_shuffle(whole, zeros, (bytes16){4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 16, 16, 16});
-}
-
 /* Of a text: quotes around it, and quotes in it doubled. */
 enum need { PLAIN, QUOTES, DOUBLED_QUOTES };
 
@@ -89,7 +49,8 @@ static inline enum need need_of(bytes16 special, bytes16 quotes)
 }
 
 /* Copies `length` bytes, at least eight, and says what they need. */
-static inline __attribute__((always_inline)) enum need copy_and_look(uint8_t *to, const char *data, size_t length, bytes16 delimiter)
+static inline __attribute__((always_inline)) enum need copy_and_look(uint8_t *to, const char *data, size_t length,
+                                                                     bytes16 delimiter)
 {
     if (length < 16) {
         uint64_t head = load64(data), tail = load64(data + length - 8);

@@ -44,6 +44,9 @@ extern const struct encoder csv_encoder;
 /* The XML of a sheet, for the packer of XLSX: xlsx.h. */
 extern const struct encoder xlsx_encoder;
 
+/* What DuckDB's `COPY (...) TO 'x' (FORMAT json, ARRAY true)` and `(FORMAT json)` write (json.c says what differs). */
+extern const struct encoder json_encoder, ndjson_encoder;
+
 /* NULL: the format is not made of rows (Parquet). */
 const struct encoder *encoder_of(enum file_format format);
 

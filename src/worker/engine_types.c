@@ -53,7 +53,7 @@ bool engine_type_is_free_text(duckdb_logical_type type)
 
 static void append_type(struct buf *out, duckdb_logical_type type);
 
-static void append_quoted(struct buf *out, const char *text, char quote)
+void engine_append_quoted(struct buf *out, const char *text, char quote)
 {
     buf_append(out, &quote, 1);
     for (const char *c = text; *c; c++) {
@@ -68,7 +68,7 @@ static void append_quoted(struct buf *out, const char *text, char quote)
 static void append_name(struct buf *out, const char *name)
 {
     if (name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_")] || strspn(name, "0123456789") || !*name)
-        append_quoted(out, name, '"');
+        engine_append_quoted(out, name, '"');
     else
         buf_append_text(out, name);
 }
@@ -98,7 +98,7 @@ static void append_enum(struct buf *out, duckdb_logical_type type)
     for (uint32_t i = 0; i < count && buf_ok(out); i++) {
         char *value = duckdb_enum_dictionary_value(type, i);
         buf_append_text(out, i == 0 ? "" : ", ");
-        append_quoted(out, value ? value : "", '\'');
+        engine_append_quoted(out, value ? value : "", '\'');
         duckdb_free(value);
     }
     buf_append_text(out, ")");
@@ -138,14 +138,21 @@ static void append_plain(struct buf *out, duckdb_type id)
     buf_append_text(out, "UNKNOWN");
 }
 
+void engine_append_leaf(struct buf *out, duckdb_logical_type type)
+{
+    duckdb_type id = duckdb_get_type_id(type);
+    if (id == DUCKDB_TYPE_DECIMAL)
+        buf_printf(out, "DECIMAL(%d,%d)", duckdb_decimal_width(type), duckdb_decimal_scale(type));
+    else
+        append_plain(out, id);
+}
+
 static void append_type(struct buf *out, duckdb_logical_type type)
 {
     char *alias = duckdb_logical_type_get_alias(type);
     duckdb_type id = duckdb_get_type_id(type);
     if (alias && *alias)
         buf_append_text(out, alias);
-    else if (id == DUCKDB_TYPE_DECIMAL)
-        buf_printf(out, "DECIMAL(%d,%d)", duckdb_decimal_width(type), duckdb_decimal_scale(type));
     else if (id == DUCKDB_TYPE_LIST)
         append_list(out, type);
     else if (id == DUCKDB_TYPE_ARRAY)
@@ -161,7 +168,7 @@ static void append_type(struct buf *out, duckdb_logical_type type)
         buf_append_text(out, "UNION");
         append_members(out, type, duckdb_union_type_member_count(type), duckdb_union_type_member_name, duckdb_union_type_member_type);
     } else
-        append_plain(out, id);
+        engine_append_leaf(out, type);
     duckdb_free(alias);
 }
 

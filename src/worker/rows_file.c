@@ -25,7 +25,19 @@ struct rows_file {
 
 const struct encoder *encoder_of(enum file_format format)
 {
-    return format == FILE_CSV || format == FILE_TSV ? &csv_encoder : format == FILE_XLSX ? &xlsx_encoder : NULL;
+    switch (format) {
+    case FILE_CSV:
+    case FILE_TSV:
+        return &csv_encoder;
+    case FILE_JSON:
+        return &json_encoder;
+    case FILE_NDJSON:
+        return &ndjson_encoder;
+    case FILE_XLSX:
+        return &xlsx_encoder;
+    default:
+        return NULL;
+    }
 }
 
 static bool out_of_memory(struct error *e)

@@ -2,9 +2,7 @@
 
 #include <string.h>
 
-/* Sixteen bytes at once, as the compiler's vectors. */
-typedef uint8_t bytes16 __attribute__((vector_size(16)));
-typedef uint64_t words2 __attribute__((vector_size(16)));
+#include "worker/text_scan.h"
 
 /* Not zero where a byte is no character that stands for itself, or may not be: 0xEF begins U+FFFE. */
 static inline bytes16 special_of(bytes16 b)
@@ -18,23 +16,10 @@ static inline bool is_special(char c)
     return b < 0x20 || b == '&' || b == '<' || b == '>' || b == '_' || b == 0xEF;
 }
 
-static inline bool any(bytes16 b)
-{
-    words2 w = (words2)b;
-    return (w[0] | w[1]) != 0;
-}
-
-static inline bytes16 load(const char *data)
-{
-    bytes16 b;
-    memcpy(&b, data, sizeof b);
-    return b;
-}
-
 bool xlsx_is_plain(const char *data, size_t length)
 {
     for (; length >= 16; data += 16, length -= 16)
-        if (any(special_of(load(data))))
+        if (any(special_of(load_bytes(data))))
             return false;
     while (length > 0 && !is_special(*data)) {
         data++;
@@ -113,7 +98,7 @@ uint8_t *xlsx_escape(uint8_t *to, const char **from, const char *stop, const cha
     const char *at = *from;
     while (at < stop) {
         if (stop - at >= 16) {
-            bytes16 b = load(at);
+            bytes16 b = load_bytes(at);
             memcpy(to, &b, sizeof b);
             if (!any(special_of(b))) {
                 at += 16;

@@ -464,7 +464,7 @@ static void columns_have_letters_up_to_excels_last(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(seen); i++)
         assert_non_null(strstr(x.xml.data, seen[i]));
     encoded_release(&x);
-    encode(&form, &(struct encoder_columns){.names = names, .types = types, .count = XLSX_COLUMNS_MAX + 1}, NULL, &x);
+    encode(&form, &(struct encoder_columns){.names = names, .count = XLSX_COLUMNS_MAX + 1, .types = types}, NULL, &x);
     assert_int_equal(x.error.code, ERROR_QUERY);
     assert_non_null(strstr(x.error.message, "16385"));
     encoded_release(&x);
@@ -475,7 +475,7 @@ static void a_sheet_begins_as_the_options_say(void **state)
     (void)state;
     struct file_form form = file_form_default(FILE_XLSX);
     const char *const names[] = {"a<b", "when"}, *const types[] = {"VARCHAR", "TIMESTAMP WITH TIME ZONE"};
-    const struct encoder_columns columns = {.names = names, .types = types, .count = 2};
+    const struct encoder_columns columns = {.names = names, .count = 2, .types = types};
     struct encoded x;
     encode(&form, &columns, NULL, &x);
     assert_string_equal(
