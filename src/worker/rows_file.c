@@ -20,7 +20,6 @@ struct rows_file {
     struct {
         pthread_mutex_t lock;
         struct error error; /* the first value that was refused */
-        bool complete;      /* what is still encoded nobody wants */
     } synced;
 };
 
@@ -61,14 +60,6 @@ static void refuse(struct rows_file *f, const struct error *why)
     pthread_mutex_unlock(&f->synced.lock);
 }
 
-static void count_rows(struct rows_file *f, size_t rows)
-{
-    pthread_mutex_lock(&f->synced.lock);
-    if (!f->synced.complete)
-        atomic_fetch_add(&f->x->rows, rows);
-    pthread_mutex_unlock(&f->synced.lock);
-}
-
 /* The number is the list of blocks itself. */
 static int64_t encode_chunk(void *context, const struct chunk *chunk, size_t *ret_held)
 {
@@ -84,7 +75,8 @@ static int64_t encode_chunk(void *context, const struct chunk *chunk, size_t *re
         block_writer_discard(&w);
         return 0;
     }
-    count_rows(f, chunk->rows);
+    if (!has_limit(f))
+        atomic_fetch_add(&f->x->rows, chunk->rows);
     struct block *list = block_writer_end(&w, chunk->rows);
     *ret_held = list->held;
     return (int64_t)(intptr_t)list;
@@ -161,6 +153,8 @@ static bool pack_rows(struct rows_file *f, struct block *list, struct error *e)
     if (f->x->truncated)
         block_list_cut(list, rows);
     f->rows += rows;
+    if (has_limit(f)) /* else they were counted when they were encoded; these may be more than the file gets */
+        atomic_store(&f->x->rows, f->rows);
     f->x->altered += list->altered;
     return pack(f, f->packer->api->rows, list, rows > 0 ? skip : 0, e);
 }
@@ -182,15 +176,6 @@ static bool next_list(struct rows_file *f, struct block **ret_list, struct error
         return fail_with_reason(f, e);
     *ret_list = (struct block *)(intptr_t)number;
     return true;
-}
-
-/* The file's rows are those that went to the packer, however many are encoded until the engine stops. */
-static void settle_rows(struct rows_file *f)
-{
-    pthread_mutex_lock(&f->synced.lock);
-    f->synced.complete = true;
-    atomic_store(&f->x->rows, f->rows);
-    pthread_mutex_unlock(&f->synced.lock);
 }
 
 /* The columns are known, and no row has come. */
@@ -218,7 +203,6 @@ static bool write_rows(struct rows_file *f, struct block *list, struct error *e)
         engine_interrupt(f->x->engine); /* nobody wants the rest */
     else if (f->rows != yielded)
         return error_set(e, ERROR_INTERNAL, "the engine yielded %" PRIu64 " rows, and %" PRIu64 " were written", yielded, f->rows);
-    settle_rows(f);
     return true;
 }
 
