@@ -135,7 +135,7 @@ def test_the_token_asked_for_by_sql(plain):
 
 
 FORMS = [{"format": "csv", "compression": "gzip"}, {"format": "tsv", "compression": "zstd"}, {"format": "json"},
-         {"format": "ndjson", "compression": "gzip"}, {"format": "xlsx"}, {"format": "parquet", "compression": "none"}, {"format": "parquet"}]
+         {"format": "ndjson", "compression": "gzip"}, {"format": "xlsx"}]
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: "-".join(form.values()))
