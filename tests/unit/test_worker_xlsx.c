@@ -171,7 +171,7 @@ static void values_are_what_excel_keeps(void **state)
         {VALUE_DATE, V(&(int32_t){-INT32_MAX}), TEXT("-infinity")},
         {VALUE_TIMESTAMP, I64(0), STYLED("4", "25569.0")},
         {VALUE_TIMESTAMP, I64(DAY_US / 2), STYLED("4", "25569.5")},
-        {VALUE_TIMESTAMP, I64(-1000), STYLED("5", "25568.999999988427")},
+        {VALUE_TIMESTAMP, I64(-1000), STYLED("5", "25568.999999988428")},
         {VALUE_TIMESTAMP, I64(1), TEXT("1970-01-01 00:00:00.000001")},
         {VALUE_TIMESTAMP, I64(-25508 * DAY_US), STYLED("4", "61.0")},
         {VALUE_TIMESTAMP, I64(-25508 * DAY_US - 1000), TEXT("1900-02-28 23:59:59.999")},
