@@ -37,6 +37,7 @@ struct engine {
     size_t column_count;
     const char **names;
     char **types;
+    char **described; /* what to tell of types instead, where it is not NULL */
     bool *free_text;
     struct column_set *columns; /* as the sink gets them */
     struct parquet_writer *parquet;

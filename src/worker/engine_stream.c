@@ -57,7 +57,8 @@ static bool take_types(struct engine *g, struct error *e)
 {
     g->types = calloc(g->column_count, sizeof *g->types);
     g->free_text = calloc(g->column_count, sizeof *g->free_text);
-    if (!g->types || !g->free_text)
+    g->described = calloc(g->column_count, sizeof *g->described);
+    if (!g->types || !g->free_text || !g->described)
         return error_set(e, ERROR_MEMORY, "out of memory");
     for (size_t i = 0; i < g->column_count; i++) {
         _cleanup_type_ duckdb_logical_type type = duckdb_prepared_statement_column_logical_type(g->names_statement, i);
@@ -65,13 +66,16 @@ static bool take_types(struct engine *g, struct error *e)
         if (!(g->types[i] = engine_type_text(type)))
             return error_set(e, ERROR_MEMORY, "out of memory");
     }
-    return true;
+    return engine_describe_types(g, e);
 }
 
 static bool tell_columns(struct engine *g, struct error *e)
 {
+    for (size_t i = 0; i < g->column_count; i++)
+        if (!g->described[i])
+            g->described[i] = g->types[i];
     const struct engine_columns columns = {.names = g->names,
-                                           .types = (const char *const *)g->types,
+                                           .types = (const char *const *)g->described,
                                            .free_text = g->free_text,
                                            .count = g->column_count};
     return g->sink.begin(g->sink.context, &columns, e);
@@ -471,6 +475,17 @@ void engine_find_cause(struct engine *g, struct error *e)
         error_set(e, ERROR_QUERY, "the query failed, and the engine gave no reason");
 }
 
+static void release_types(struct engine *g)
+{
+    for (size_t i = 0; g->types && i < g->column_count; i++) {
+        if (g->described && g->described[i] != g->types[i])
+            free(g->described[i]);
+        free(g->types[i]);
+    }
+    free(g->described);
+    free(g->types);
+}
+
 void engine_release_query(struct engine *g)
 {
     engine_release_parquet(g);
@@ -487,9 +502,7 @@ void engine_release_query(struct engine *g)
     for (size_t i = 0; g->names && i < g->column_count; i++)
         duckdb_free((void *)g->names[i]);
     free(g->names);
-    for (size_t i = 0; g->types && i < g->column_count; i++)
-        free(g->types[i]);
-    free(g->types);
+    release_types(g);
     free(g->free_text);
     column_set_unref(g->columns);
 }
