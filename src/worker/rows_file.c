@@ -165,18 +165,23 @@ static bool pack_rows(struct rows_file *f, struct block *list, struct error *e)
     return pack(f, f->packer->api->rows, list, rows > 0 ? skip : 0, e);
 }
 
-static bool next_list(struct rows_file *f, struct block **ret_list, struct error *e)
+/* The engine has failed; where it did so for a value that was refused, it knows only that the encoder failed. */
+static bool fail_refused(struct rows_file *f, struct error *e)
 {
-    int64_t number = 0;
-    if (engine_next(f->x->engine, &number, e)) {
-        *ret_list = (struct block *)(intptr_t)number;
-        return true;
-    }
     pthread_mutex_lock(&f->synced.lock);
     if (f->synced.error.code != ERROR_NONE)
         *e = f->synced.error;
     pthread_mutex_unlock(&f->synced.lock);
     return false;
+}
+
+static bool next_list(struct rows_file *f, struct block **ret_list, struct error *e)
+{
+    int64_t number = 0;
+    if (!engine_next(f->x->engine, &number, e))
+        return fail_refused(f, e);
+    *ret_list = (struct block *)(intptr_t)number;
+    return true;
 }
 
 /* The file's rows are those that went to the packer, however many are encoded until the engine stops. */
@@ -225,7 +230,9 @@ static bool write_file(struct rows_file *f, struct error *e)
                                        .nested = f->encoder->nested,
                                        .local_time = f->encoder->local_time};
     struct block *list, *beginning;
-    if (!engine_start(f->x->engine, &query, &sink, e) || !next_list(f, &list, e))
+    if (!engine_start(f->x->engine, &query, &sink, e)) /* it may have begun with the rows */
+        return fail_refused(f, e);
+    if (!next_list(f, &list, e))
         return false;
     f->x->tell_streaming(f->x->context);
     beginning = encode_edge(f, f->encoder->begin, e);
