@@ -12,7 +12,7 @@
 #define LIST_DEFAULT 10
 #define LIST_MAX 100
 #define DATASET_MAX 1024
-#define BODY_VALUES_MAX 1000 /* clients send six, or twenty with all options; a million would hold the event loop for half a second */
+#define BODY_VALUES_MAX 1000 /* clients send six, or twenty with all options; a million would take half a second */
 #define RECORD_BODY_MAX (32 * 1024 * 1024) /* one record: its SQL may have 4 MiB, six times that when escaped */
 #define LIST_BODY_MAX ((size_t)LIST_MAX * (6 * JOB_LIST_SQL_MAX + 64 * 1024)) /* the rest of a record: under 64 KiB */
 

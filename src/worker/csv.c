@@ -129,19 +129,13 @@ static bool is_null_text(const struct plan *p, const char *data, size_t length)
     return length == p->null_length && memcmp(data, p->form->null_text, length) == 0;
 }
 
-static bool is_formula(const struct target *t, bool guarded, const char *data, size_t length)
-{
-    bool formula = guarded && csv_is_formula(data, length);
-    t->w->altered += formula;
-    return formula;
-}
-
 static uint8_t *write_any_text(const struct target *t, uint8_t *at, const struct text_value *v, bool guarded)
 {
     const struct plan *p = t->plan;
     const char *data = text_value_data(v);
-    bool guard = is_formula(t, guarded, data, v->length);
+    bool guard = guarded && csv_is_formula(data, v->length);
     bool quotes = guard || p->form->quote_all || is_null_text(p, data, v->length);
+    t->w->altered += guard;
     if (v->length > LONG_TEXT)
         return write_long_text(t, at, data, v->length, quotes ? QUOTES : PLAIN, guard);
     if (!quotes)
@@ -157,21 +151,17 @@ static uint8_t *write_any_text(const struct target *t, uint8_t *at, const struct
 }
 
 /* Its text has no quotes, line ends and '#'. */
-static uint8_t *write_any_typed(const struct target *t, uint8_t *at, const struct column *c, size_t row, bool guarded)
+static uint8_t *write_any_typed(const struct target *t, uint8_t *at, const struct column *c, size_t row)
 {
     const struct plan *p = t->plan;
     uint8_t *end = write_value(t, at, c, row, t->delimiter);
     size_t length = (size_t)(end - at);
-    bool guard = is_formula(t, guarded, (char *)at, length);
-    if (!guard && !p->form->quote_all &&
+    if (!p->form->quote_all &&
         !(p->typed_may_quote && (is_null_text(p, (char *)at, length) || memchr(at, p->form->delimiter, length))))
         return end;
-    memmove(at + 1 + guard, at, length);
-    *at++ = '"';
-    if (guard)
-        *at++ = '\'';
-    at[length] = '"';
-    return at + length + 1;
+    memmove(at + 1, at, length);
+    at[0] = at[length + 1] = '"';
+    return at + length + 2;
 }
 
 static uint8_t *write_any(const struct target *t, uint8_t *at, const struct column *c, size_t row, bool guarded)
@@ -180,7 +170,7 @@ static uint8_t *write_any(const struct target *t, uint8_t *at, const struct colu
     if (column_is_null(c, row))
         return (uint8_t *)memcpy(at, p->form->null_text, p->null_length) + p->null_length;
     return c->is.type == VALUE_TEXT ? write_any_text(t, at, (const struct text_value *)c->values + row, guarded)
-                                    : write_any_typed(t, at, c, row, guarded);
+                                    : write_any_typed(t, at, c, row);
 }
 
 /* --- the file --- */

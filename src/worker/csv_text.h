@@ -1,8 +1,8 @@
 /* Texts into CSV, sixteen bytes at once: which of them ask for quotes, copying, doubling of quotes. For csv.c and
  * csv_rules.c; what is here is part of their loops.
  *
- * `delimiter` is the file's, one byte of ASCII, sixteen times (spread()). Where an output has room for some bytes and CSV_SLACK, those of the
- * slack may be overwritten, whatever the length of the text is. */
+ * `delimiter` is the file's, one byte of ASCII, sixteen times (spread()). Where an output has room for some bytes and
+ * CSV_SLACK, those of the slack may be overwritten, whatever the length of the text is. */
 #ifndef WORKER_CSV_TEXT_H
 #define WORKER_CSV_TEXT_H
 
@@ -49,7 +49,8 @@ static inline enum need need_of(bytes16 special, bytes16 quotes)
 }
 
 /* Copies `length` bytes, at least eight, and says what they need. */
-static inline __attribute__((always_inline)) enum need copy_and_look(uint8_t *to, const char *data, size_t length, bytes16 delimiter)
+static inline __attribute__((always_inline)) enum need copy_and_look(uint8_t *to, const char *data, size_t length,
+                                                                     bytes16 delimiter)
 {
     if (length < 16) {
         uint64_t head = load64(data), tail = load64(data + length - 8);

@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "worker/engine_internal.h"
+#include "worker/engine_scan.h"
 #include "worker/engine_types.h"
 #include "worker/engine_widths.h"
 
@@ -30,7 +31,6 @@ struct parquet_writer {
     duckdb_connection connection;   /* of a relay: runs its COPY */
     duckdb_prepared_statement copy; /* the statement that writes */
     bool relays;
-    bool fell_back; /* to the relay */
 
     /* The relay. Used by one thread at a time. */
     duckdb_prepared_statement sized; /* the query with the bytes of each row behind it; NULL: nobody counts them */
@@ -250,14 +250,15 @@ static bool prepare_relayed(struct engine *g, struct parquet_writer *p, struct e
     return prepare_copy(connection, &sql, p, e);
 }
 
-static bool is_narrow(struct engine *g, uint32_t row_group_size)
+/* Only where the engine is sure to hold no more than fits: it keeps all rows that come of one of a table's row groups,
+ * however many a join makes of them, before it writes the first. */
+static bool may_copy(struct engine *g, const struct engine_parquet *parquet)
 {
-    uint64_t width = 0, rows = row_group_size > ROW_GROUP_ROWS ? row_group_size : ROW_GROUP_ROWS;
-    for (size_t i = 0; i < g->column_count; i++) {
-        _cleanup_type_ duckdb_logical_type type = duckdb_prepared_statement_column_logical_type(g->names_statement, i);
-        width += engine_guessed_width(type);
-    }
-    return width * rows * GROUPS_HELD * g->threads <= g->memory_limit;
+    if (g->remote || parquet->row_limit || parquet->byte_limit)
+        return false;
+    uint64_t width = engine_scan_width(g), rows = parquet->row_group_size;
+    rows = rows > ROW_GROUP_ROWS ? rows : ROW_GROUP_ROWS;
+    return width > 0 && width <= g->memory_limit / (rows * GROUPS_HELD * g->threads);
 }
 
 /* The relay's connection is made before the settings are shut: a writer that keeps the order of rows, which it could not
@@ -281,13 +282,7 @@ bool engine_parquet_start(struct engine *g, const struct engine_query *query, co
     p->fd = -1;
     if (!make_connection(g, p, e) || !engine_begin(g, query, sink, e))
         return false;
-    bool copies = !g->remote && !parquet->row_limit && !parquet->byte_limit && is_narrow(g, parquet->row_group_size);
-    return copies ? prepare_copied(g, p, e) : prepare_relayed(g, p, e);
-}
-
-bool engine_parquet_relay(struct engine *g, struct error *e)
-{
-    return !g->parquet->relays && prepare_relayed(g, g->parquet, e);
+    return may_copy(g, parquet) ? prepare_copied(g, p, e) : prepare_relayed(g, p, e);
 }
 
 /* --- writing --- */

@@ -1,9 +1,9 @@
 /* A query's result as a Parquet file, written by the engine's own writer into a pipe (docs/decisions/parquet.md).
  *
- * Two ways. The engine copies the query itself, on all of its threads: from a DuckDB file, without a limit, where what
- * the threads would hold fits into memory. Or rows are relayed: a connection of its own, for MotherDuck (whose SaaS mode
- * forbids COPY) in a private instance without data, copies what a table function hands on of the query's streaming
- * result; that bounds rows and bytes, and holds one row group. */
+ * Two ways. Rows are relayed: a connection of its own, for MotherDuck (whose SaaS mode forbids COPY) in a private instance
+ * without data, copies what a table function hands on of the query's streaming result; that bounds rows and bytes, and
+ * holds one row group, which one thread encodes. Or the engine copies the query itself, on all of its threads: where it
+ * does no more than read a table of a DuckDB file, without a limit, and what the threads hold is sure to fit into memory. */
 #ifndef WORKER_ENGINE_PARQUET_H
 #define WORKER_ENGINE_PARQUET_H
 
@@ -35,10 +35,7 @@ MUST_CHECK bool engine_parquet_start(struct engine *g, const struct engine_query
                                      const struct engine_parquet *parquet, struct error *e);
 
 /* Runs the query to its end, and writes into `fd`, the write end of a pipe, which is closed at the end, whatever comes of
- * it: the reader then finds the end. On one thread, which need not be the job's. Not to be called again after a success. */
+ * it: the reader then finds the end. Once; on one thread, which need not be the job's. */
 MUST_CHECK bool engine_parquet_write(struct engine *g, int fd, struct engine_parquet_result *ret_result, struct error *e);
-
-/* After ERROR_MEMORY, with nothing of the file used: the next engine_parquet_write() relays the rows. false: it did. */
-bool engine_parquet_relay(struct engine *g, struct error *e);
 
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "worker/sql_keywords.h"
 
 static const struct {
     duckdb_type id;
@@ -38,7 +39,7 @@ static const struct {
     {DUCKDB_TYPE_TIMESTAMP_MS, "TIMESTAMP_MS"},
     {DUCKDB_TYPE_TIMESTAMP_NS, "TIMESTAMP_NS"},
     {DUCKDB_TYPE_TIMESTAMP_TZ, "TIMESTAMP WITH TIME ZONE"},
-    {DUCKDB_TYPE_INTERVAL, "INTERVAL", .free_text = true},
+    {DUCKDB_TYPE_INTERVAL, "INTERVAL"},
     {DUCKDB_TYPE_SQLNULL, "\"NULL\""},
 };
 
@@ -64,10 +65,10 @@ void engine_append_quoted(struct buf *out, const char *text, char quote)
     buf_append(out, &quote, 1);
 }
 
-/* A word that is a keyword is quoted too by the engine: that is left out. */
 static void append_name(struct buf *out, const char *name)
 {
-    if (name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_")] || strspn(name, "0123456789") || !*name)
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789";
+    if (name[strspn(name, letters)] || strspn(name, "0123456789") || sql_is_keyword(name))
         engine_append_quoted(out, name, '"');
     else
         buf_append_text(out, name);

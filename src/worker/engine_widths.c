@@ -1,9 +1,5 @@
 #include "worker/engine_widths.h"
 
-#define GUESSED_TEXT 32 /* sixteen of them are always there */
-#define GUESSED_ELEMENTS 4
-#define LIST_ENTRY sizeof(duckdb_list_entry)
-
 static const struct {
     duckdb_type id;
     size_t width;
@@ -46,43 +42,4 @@ size_t engine_fixed_width(duckdb_logical_type type)
         if (fixed[i].id == id)
             return fixed[i].width;
     return 0;
-}
-
-/* Of the members of a struct or union. */
-static size_t guess_members(duckdb_logical_type type, idx_t count, duckdb_logical_type (*type_of)(duckdb_logical_type, idx_t))
-{
-    size_t width = 0;
-    for (idx_t i = 0; i < count; i++) {
-        _cleanup_type_ duckdb_logical_type member = type_of(type, i);
-        width += engine_guessed_width(member);
-    }
-    return width;
-}
-
-static size_t guess_child(duckdb_logical_type child, size_t elements)
-{
-    size_t width = elements * engine_guessed_width(child);
-    duckdb_destroy_logical_type(&child);
-    return width;
-}
-
-size_t engine_guessed_width(duckdb_logical_type type)
-{
-    switch (duckdb_get_type_id(type)) {
-    case DUCKDB_TYPE_STRUCT:
-        return guess_members(type, duckdb_struct_type_child_count(type), duckdb_struct_type_child_type);
-    case DUCKDB_TYPE_UNION:
-        return 1 + guess_members(type, duckdb_union_type_member_count(type), duckdb_union_type_member_type);
-    case DUCKDB_TYPE_LIST:
-        return LIST_ENTRY + guess_child(duckdb_list_type_child_type(type), GUESSED_ELEMENTS);
-    case DUCKDB_TYPE_MAP:
-        return LIST_ENTRY + guess_child(duckdb_map_type_key_type(type), GUESSED_ELEMENTS) +
-               guess_child(duckdb_map_type_value_type(type), GUESSED_ELEMENTS);
-    case DUCKDB_TYPE_ARRAY:
-        return guess_child(duckdb_array_type_child_type(type), duckdb_array_type_array_size(type));
-    default: {
-        size_t width = engine_fixed_width(type);
-        return width ? width : GUESSED_TEXT;
-    }
-    }
 }

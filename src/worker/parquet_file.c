@@ -19,7 +19,7 @@
 #define PIECE_SIZE ((size_t)256 << 10)
 
 /* The file's first bytes, which the engine writes before the query runs, https://parquet.apache.org/docs/file-format/.
- * Only what comes behind them is used, and says that rows are there. */
+ * What comes behind them says that rows are there. */
 #define MAGIC_SIZE 4
 
 #define INTERRUPT_INTERVAL_NS 50000000
@@ -102,10 +102,9 @@ static bool make_pipe(struct parquet_file *f, struct error *e)
     return true;
 }
 
-static bool write_once(struct parquet_file *f, struct error *e)
+static bool write_file(struct parquet_file *f, struct error *e)
 {
     pthread_t thread;
-    f->held = 0;
     if (!make_pipe(f, e))
         return false;
     int status = pthread_create(&thread, NULL, write_engine, f);
@@ -136,16 +135,6 @@ static bool check(struct parquet_file *f, struct error *e)
                                                  f->result.bytes, bytes);
 }
 
-/* A copy that had not the memory for one row group has left nothing behind: relayed rows need less. */
-static bool write_all(struct parquet_file *f, struct error *e)
-{
-    struct error why;
-    if (write_once(f, e))
-        return true;
-    bool again = e->code == ERROR_MEMORY && output_bytes(f->x->output) == 0 && !atomic_load(f->x->cancelled);
-    return again && engine_parquet_relay(f->x->engine, &why) && write_once(f, e);
-}
-
 static bool begin(void *context, const struct engine_columns *columns, struct error *e)
 {
     return export_tell_columns(context, columns, e);
@@ -169,6 +158,6 @@ bool parquet_file_write(struct export *x, uint8_t ret_digest[SHA256_BYTES], stru
                                            .rows = &x->rows};
     if (!piece)
         return error_set(e, ERROR_MEMORY, "out of memory");
-    return engine_parquet_start(x->engine, &query, &sink, &parquet, e) && write_all(&f, e) && check(&f, e) &&
+    return engine_parquet_start(x->engine, &query, &sink, &parquet, e) && write_file(&f, e) && check(&f, e) &&
            output_finish(x->output, ret_digest, e);
 }

@@ -20,7 +20,6 @@ struct rows_file {
     struct {
         pthread_mutex_t lock;
         struct error error; /* the first value that was refused */
-        bool complete;      /* what is still encoded nobody wants */
     } synced;
 };
 
@@ -61,14 +60,6 @@ static void refuse(struct rows_file *f, const struct error *why)
     pthread_mutex_unlock(&f->synced.lock);
 }
 
-static void count_rows(struct rows_file *f, size_t rows)
-{
-    pthread_mutex_lock(&f->synced.lock);
-    if (!f->synced.complete)
-        atomic_fetch_add(&f->x->rows, rows);
-    pthread_mutex_unlock(&f->synced.lock);
-}
-
 /* The number is the list of blocks itself. */
 static int64_t encode_chunk(void *context, const struct chunk *chunk, size_t *ret_held)
 {
@@ -84,7 +75,8 @@ static int64_t encode_chunk(void *context, const struct chunk *chunk, size_t *re
         block_writer_discard(&w);
         return 0;
     }
-    count_rows(f, chunk->rows);
+    if (!has_limit(f))
+        atomic_fetch_add(&f->x->rows, chunk->rows);
     struct block *list = block_writer_end(&w, chunk->rows);
     *ret_held = list->held;
     return (int64_t)(intptr_t)list;
@@ -161,12 +153,14 @@ static bool pack_rows(struct rows_file *f, struct block *list, struct error *e)
     if (f->x->truncated)
         block_list_cut(list, rows);
     f->rows += rows;
+    if (has_limit(f)) /* else they were counted when they were encoded; these may be more than the file gets */
+        atomic_store(&f->x->rows, f->rows);
     f->x->altered += list->altered;
     return pack(f, f->packer->api->rows, list, rows > 0 ? skip : 0, e);
 }
 
-/* The engine has failed; where it did so for a value that was refused, it knows only that the encoder failed. */
-static bool fail_refused(struct rows_file *f, struct error *e)
+/* The engine, which is told only that the encoder failed, has given up: with the encoder's own reason, if that is why. */
+static bool fail_with_reason(struct rows_file *f, struct error *e)
 {
     pthread_mutex_lock(&f->synced.lock);
     if (f->synced.error.code != ERROR_NONE)
@@ -179,18 +173,9 @@ static bool next_list(struct rows_file *f, struct block **ret_list, struct error
 {
     int64_t number = 0;
     if (!engine_next(f->x->engine, &number, e))
-        return fail_refused(f, e);
+        return fail_with_reason(f, e);
     *ret_list = (struct block *)(intptr_t)number;
     return true;
-}
-
-/* The file's rows are those that went to the packer, however many are encoded until the engine stops. */
-static void settle_rows(struct rows_file *f)
-{
-    pthread_mutex_lock(&f->synced.lock);
-    f->synced.complete = true;
-    atomic_store(&f->x->rows, f->rows);
-    pthread_mutex_unlock(&f->synced.lock);
 }
 
 /* The columns are known, and no row has come. */
@@ -218,7 +203,6 @@ static bool write_rows(struct rows_file *f, struct block *list, struct error *e)
         engine_interrupt(f->x->engine); /* nobody wants the rest */
     else if (f->rows != yielded)
         return error_set(e, ERROR_INTERNAL, "the engine yielded %" PRIu64 " rows, and %" PRIu64 " were written", yielded, f->rows);
-    settle_rows(f);
     return true;
 }
 
@@ -230,8 +214,8 @@ static bool write_file(struct rows_file *f, struct error *e)
                                        .nested = f->encoder->nested,
                                        .local_time = f->encoder->local_time};
     struct block *list, *beginning;
-    if (!engine_start(f->x->engine, &query, &sink, e)) /* it may have begun with the rows */
-        return fail_refused(f, e);
+    if (!engine_start(f->x->engine, &query, &sink, e))
+        return fail_with_reason(f, e); /* a small result is made at once */
     if (!next_list(f, &list, e))
         return false;
     f->x->tell_streaming(f->x->context);

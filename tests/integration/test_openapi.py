@@ -466,6 +466,18 @@ def test_every_error_code_is_documented(judged):
     assert documented == names - NOT_IN_RECORDS
 
 
+def test_every_option_is_documented(judged):
+    """Those that src/format/file_form.c knows, in this document and on docs/formats.md, with their formats; and no other."""
+    code = (ROOT / "src" / "format" / "file_form.c").read_text()
+    table = dict(re.findall(r'^    \{"(\w+)", ([^,]*), (?:FLAG|CHOICE|NUMBER|LETTER|TEXT),', code, re.M))
+    assert set(table) == set(judged.document.tree["components"]["schemas"]["Options"]["properties"]) and len(table) > 10
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| ([\w, ]+) \|", (ROOT / "docs" / "formats.md").read_text(), re.M)
+    told = {name: formats for names, formats in rows for name in re.findall(r"\w+", names)}
+    words = {"SEPARATED": "csv, tsv", "JSONS": "json, ndjson", "BIT(FILE_FORMATS) - 1": "all", "BIT(FILE_XLSX)": "xlsx",
+             "BIT(FILE_PARQUET)": "parquet", "SEPARATED | BIT(FILE_XLSX)": "csv, tsv, xlsx"}
+    assert {name: told.get(name) for name in table} == {name: words[formats] for name, formats in table.items()}
+
+
 def test_every_route_is_documented(judged):
     """The paths that src/server/api.c knows, each the beginning of a documented one."""
     code = (ROOT / "src" / "server" / "api.c").read_text()

@@ -148,8 +148,8 @@ static void the_queue_has_its_defaults_and_limits(void **state)
     static const char *const bad[] = {"GOPIE_DS_ORG_MAX_QUEUED=0", "GOPIE_DS_MAX_ATTEMPTS=0", "GOPIE_DS_MAX_ATTEMPTS=101",
                                       "GOPIE_DS_MAX_RESCUES=0",    "GOPIE_DS_MAX_RESCUES=1001", "GOPIE_DS_RETRY_DELAY=61s",
                                       "GOPIE_DS_STALL_TIMEOUT=999ms", "GOPIE_DS_ORG_MAX_RUNNING=-1",
-                                      "GOPIE_DS_ROW_LIMIT=1000000000000001", "GOPIE_DS_ROW_LIMIT=1k", "GOPIE_DS_BYTE_LIMIT=-1",
-                                      "GOPIE_DS_BYTE_LIMIT=1025TiB"};
+                                      "GOPIE_DS_ROW_LIMIT=1000000000000001", "GOPIE_DS_ROW_LIMIT=1k",
+                                      "GOPIE_DS_BYTE_LIMIT=-1", "GOPIE_DS_BYTE_LIMIT=1025TiB"};
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
         const char *const environment[] = {bad[i], NULL};
         if (load("GOPIE_DS_DUCKDB_PATH=x\n", environment))

@@ -23,6 +23,7 @@
 #define OTHER_ID "0b4c2c1e-3f0e-4b7a-9a51-000000000002"
 #define LINE_LIMIT (64 * 1024) /* at which gopie-server gives up */
 #define DEADLINE_MS 20000
+#define FAR_AWAY INT64_C(4102444800000000)
 
 /* The stand-in */
 
@@ -159,7 +160,13 @@ static void no_line_is_too_long_for_gopie(void **state)
                     .form = longest_form(),
                     .status = JOB_FAILED,
                     .error_code = ERROR_QUERY,
+                    .last_error = repeated(1, JOB_ATTEMPT_ERROR_MAX),
+                    .last_error_code = ERROR_ORG_QUEUE_FULL,
+                    .created_at = FAR_AWAY,
+                    .updated_at = FAR_AWAY,
+                    .completed_at = FAR_AWAY,
                     .version = INT64_MAX,
+                    .failures = UINT32_MAX,
                     .attempt = UINT32_MAX};
     _cleanup_buf_ struct buf text;
     buf_init(&text, EVENT_TEXT_MAX);
