@@ -154,18 +154,23 @@ static bool pack_rows(struct rows_file *f, struct block *list, struct error *e)
     return pack(f, f->packer->api->rows, list, rows > 0 ? skip : 0, e);
 }
 
-static bool next_list(struct rows_file *f, struct block **ret_list, struct error *e)
+/* The engine has failed: if it was for a value that was refused, that is why. */
+static bool fail_encoding(struct rows_file *f, struct error *e)
 {
-    int64_t number = 0;
-    if (engine_next(f->x->engine, &number, e)) {
-        *ret_list = (struct block *)(intptr_t)number;
-        return true;
-    }
     pthread_mutex_lock(&f->synced.lock);
     if (f->synced.error.code != ERROR_NONE)
         *e = f->synced.error;
     pthread_mutex_unlock(&f->synced.lock);
     return false;
+}
+
+static bool next_list(struct rows_file *f, struct block **ret_list, struct error *e)
+{
+    int64_t number = 0;
+    if (!engine_next(f->x->engine, &number, e))
+        return fail_encoding(f, e);
+    *ret_list = (struct block *)(intptr_t)number;
+    return true;
 }
 
 /* The columns are known, and no row has come. */
@@ -204,7 +209,9 @@ static bool write_file(struct rows_file *f, struct error *e)
                                        .nested = f->encoder->nested,
                                        .local_time = f->encoder->local_time};
     struct block *list, *beginning;
-    if (!engine_start(f->x->engine, &query, &sink, e) || !next_list(f, &list, e))
+    if (!engine_start(f->x->engine, &query, &sink, e)) /* which may encode already */
+        return fail_encoding(f, e);
+    if (!next_list(f, &list, e))
         return false;
     f->x->tell_streaming(f->x->context);
     beginning = encode_edge(f, f->encoder->begin, e);
