@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/utf8.h"
 #include "link/parts.h"
+#include "server/column_list.h"
 #include "server/spill.h"
 #include "server/supervisor.h"
 #include "server/timer.h"
@@ -50,6 +51,8 @@ struct attempt {
     bool short_part;    /* the last part has come */
     bool streaming;
     uint64_t bytes;     /* of all parts */
+    struct file_form form;
+    struct buf columns; /* as the worker tells them, piece by piece */
     struct attempt_result result;
 
     uint64_t rows_told, bytes_told; /* by PROGRESS; a worker may lie: then job_timeout_ms is what ends it */
@@ -73,6 +76,8 @@ static void free_attempt(struct attempt *a)
     parts_free(a->buffers.first);
     parts_free(a->buffers.grown);
     cleanup_close(&a->spec_fd);
+    buf_release(&a->columns);
+    free(a->result.columns);
     free(a->key);
     free(a->spill_dir);
     free(a);
@@ -219,7 +224,7 @@ static bool begin_upload(struct attempt *a)
         return true;
     struct error e;
     const struct object_upload_options options = {
-        .key = a->key, .content_type = "text/csv; charset=utf-8", .events = &upload_events, .context = a};
+        .key = a->key, .content_type = file_media_type(a->key), .events = &upload_events, .context = a};
     a->upload = a->env->objects->api->begin(a->env->objects, &options, &e);
     if (!a->upload)
         fail(a, &e);
@@ -272,10 +277,56 @@ static void on_progress(struct attempt *a, const struct link_message *m)
     a->events->progress(a->context, m->rows, m->bytes, m->percent);
 }
 
+static void on_columns(struct attempt *a, const struct link_message *m)
+{
+    if (a->part_count > 0) {
+        refuse(a, "columns behind the first part");
+        return;
+    }
+    buf_append(&a->columns, m->text, m->text_length);
+    if (!buf_ok(&a->columns))
+        refuse(a, "more about its columns than there is room for");
+}
+
+/* The pieces were looked at one by one, and may have been written in escapes. */
+static bool take_columns(struct attempt *a, struct error *e)
+{
+    if (!column_list_read(a->columns.data ? a->columns.data : "", a->columns.len, &a->result.columns,
+                          &a->result.columns_truncated, e))
+        return false;
+    buf_release(&a->columns);
+    return !secret_in_text(a->env->secrets, a->result.columns, strlen(a->result.columns)) ||
+           error_set(e, ERROR_SECRET, "the result contains the access token of the data source");
+}
+
+/* What a worker may say of the whole file; NULL, or what is wrong. */
+static const char *find_contradiction(const struct attempt *a, const struct link_message *m)
+{
+    const struct file_form *f = &a->form;
+    if (m->bytes != a->bytes)
+        return "another number of bytes than came";
+    if (m->truncated > 1 || (m->truncated && !f->row_limit && !f->byte_limit))
+        return "a limit that the file does not have";
+    if (f->row_limit && m->rows > f->row_limit)
+        return "more rows than the file may have";
+    if (m->altered && !file_form_altered_name(f))
+        return "cells changed that nobody wants changed";
+    return NULL;
+}
+
 static void on_done(struct attempt *a, const struct link_message *m)
 {
-    if (m->bytes != a->bytes) {
-        refuse(a, "another number of bytes than came");
+    struct error e;
+    const char *wrong = find_contradiction(a, m);
+    if (wrong) {
+        refuse(a, wrong);
+        return;
+    }
+    if (!take_columns(a, &e)) {
+        if (e.code == ERROR_WORKER)
+            refuse(a, e.message);
+        else
+            fail(a, &e);
         return;
     }
     if (!begin_upload(a))
@@ -284,6 +335,9 @@ static void on_done(struct attempt *a, const struct link_message *m)
     event_del(a->stall_timer);
     a->result.rows = m->rows;
     a->result.bytes = m->bytes;
+    a->result.truncated = m->truncated;
+    a->result.altered = m->altered;
+    a->result.altered_name = file_form_altered_name(&a->form);
     hex_encode(m->digest, sizeof m->digest, a->result.sha256);
     memcpy(a->result.cpu_us, m->cpu_us, sizeof a->result.cpu_us);
     a->events->finishing(a->context);
@@ -332,6 +386,7 @@ static void on_message(void *context, const struct link_message *m)
         sign_of_life(a);
         break;
     case LINK_COLUMNS:
+        on_columns(a, m);
         break;
     case LINK_PROGRESS:
         on_progress(a, m);
@@ -487,12 +542,24 @@ static bool make_timers(struct attempt *a)
     return a->open_timer && a->kill_timer && a->timeout_timer && a->stall_timer && a->spill_timer;
 }
 
+/* A newer version may have taken the job on. */
+static bool read_form(const struct job *job, struct file_form *ret, struct error *e)
+{
+    struct error why = {.message = "it cannot be read"};
+    json_t *o = job->form ? json_loads(job->form, 0, NULL) : json_pack("{s:s}", "format", job->format);
+    bool ok = json_is_object(o) && file_form_read(o, ret, &why);
+    json_decref(o);
+    return ok || error_set(e, ERROR_NOT_IMPLEMENTED, "this version does not know what the file is to look like: %s", why.message);
+}
+
 /* What the worker is told when it is ready, and where it writes. */
 static bool describe_job(struct attempt *a, const struct job *job, struct error *e)
 {
     struct job_spec spec = a->env->spec;
     spec.sql = job->sql;
-    spec.form = file_form_default(FILE_CSV);
+    if (!read_form(job, &a->form, e))
+        return false;
+    spec.form = a->form;
     spec.part_count = a->env->objects->parts_a_job;
     spec.part_size = a->env->objects->part_size;
     spec.hash_parts = a->env->objects->sign_parts;
@@ -598,6 +665,7 @@ struct attempt *attempt_start(const struct attempt_environment *env, const struc
     a->events = events;
     a->context = context;
     a->spec_fd = -1;
+    buf_init(&a->columns, LINK_COLUMNS_MAX);
     memcpy(a->id, job->id, sizeof a->id);
     a->key = strdup(key);
     a->number = job->attempt;

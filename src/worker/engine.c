@@ -117,8 +117,10 @@ struct engine *engine_open(const char *path, uint64_t memory_limit, uint32_t thr
                                      {"memory_limit", memory},
                                      COMMON_OPTIONS};
     struct engine *g = open_with(path, options, ARRAY_SIZE(options), &why, e);
-    if (g)
+    if (g) {
         g->threads = threads;
+        g->memory_limit = memory_limit;
+    }
     if (!g && why)
         engine_fail(e, ERROR_SOURCE, why);
     duckdb_free(why);
@@ -204,9 +206,11 @@ struct engine *engine_open_motherduck(const struct engine_motherduck *m, struct 
         char *why = NULL;
         struct engine *g = open_with(path, options, ARRAY_SIZE(options), &why, e);
         bool again = !g && try == 0 && why && says_any(why, read_only, ARRAY_SIZE(read_only));
-        if (g)
+        if (g) {
             g->remote = true;
-        else if (why && !again)
+            g->threads = m->threads;
+            g->memory_limit = m->memory_limit;
+        } else if (why && !again)
             fail_sign_in(e, why);
         duckdb_free(why);
         if (!again)
@@ -224,11 +228,16 @@ void engine_free(struct engine *g)
     free(g);
 }
 
-static bool run(struct engine *g, const char *sql, struct error *e)
+bool engine_run(duckdb_connection connection, const char *sql, struct error *e)
 {
     _cleanup_result_ duckdb_result result = {0};
-    return duckdb_query(g->connection, sql, &result) == DuckDBSuccess ||
+    return duckdb_query(connection, sql, &result) == DuckDBSuccess ||
            engine_fail(e, ERROR_INTERNAL, duckdb_result_error(&result));
+}
+
+static bool run(struct engine *g, const char *sql, struct error *e)
+{
+    return engine_run(g->connection, sql, e);
 }
 
 /* One value of one row, as text; NULL: `e` says why. Free it. */
@@ -329,7 +338,7 @@ bool engine_prepare(struct engine *g, uint64_t spill_limit, struct error *e)
 {
     char spill[96];
     snprintf(spill, sizeof spill, "SET max_temp_directory_size='%" PRIu64 "B'", spill_limit);
-    const char *const local[] = {"SET temp_directory='" JOB_DIRECTORY "'", spill};
+    const char *const local[] = {"SET temp_directory='" JOB_DIRECTORY "'", spill, "SET allowed_paths=['" ENGINE_PIPE_PATH "']"};
     return (g->remote || set_all(g, local, ARRAY_SIZE(local), e)) && set_instance(g, e);
 }
 
@@ -339,6 +348,29 @@ bool engine_configure(struct engine *g, uint64_t spill_limit, struct error *e)
     if (g->remote) /* nobody needs it there any more; the client may refuse, and what leaves is scanned */
         run(g, "SET motherduck_token=''", &ignored);
     return engine_prepare(g, spill_limit, e) && set_connection(g, e) && (!g->remote || check_remote_settings(g, e));
+}
+
+struct engine *engine_open_private(uint64_t memory_limit, struct error *e)
+{
+    static const char *const settings[] = {
+        "SET temp_directory=''",
+        "SET allowed_paths=['" ENGINE_PIPE_PATH "']",
+        "SET preserve_insertion_order=false", /* engine_parquet.c */
+        "SET enable_external_access=false",
+        "SET lock_configuration=true",
+    };
+    char memory[32], *why = NULL;
+    snprintf(memory, sizeof memory, "%" PRIu64 "B", memory_limit);
+    const struct option options[] = {
+        {"threads", "1"}, {"external_threads", "1"}, {"memory_limit", memory}, COMMON_OPTIONS};
+    struct engine *g = open_with(NULL, options, ARRAY_SIZE(options), &why, e);
+    if (!g && why)
+        engine_fail(e, ERROR_INTERNAL, why);
+    duckdb_free(why);
+    if (!g || set_all(g, settings, ARRAY_SIZE(settings), e))
+        return g;
+    engine_free(g);
+    return NULL;
 }
 
 struct engine *engine_rehearsal_begin(const struct engine *g)

@@ -1,5 +1,5 @@
 /* What the engine's files share: the only includer of duckdb.h. engine.c opens and configures, engine_check.c says
- * which statements may run, engine_stream.c runs one. */
+ * which statements may run, engine_stream.c runs one, engine_parquet.c has the engine write Parquet. */
 #ifndef WORKER_ENGINE_INTERNAL_H
 #define WORKER_ENGINE_INTERNAL_H
 
@@ -19,12 +19,15 @@
 #define ENGINE_MAX_HELPERS 64
 #define ENGINE_FUNCTION_NAME_SIZE 33
 
+#define ENGINE_PIPE_PATH "/dev/fd/200" /* ENGINE_PIPE_FD */
+
 struct engine {
     duckdb_database database;
     duckdb_connection connection;
     bool remote; /* MotherDuck */
     bool rehearses;
     uint32_t threads;
+    uint64_t memory_limit;
     struct engine_query query;
     const char *sql; /* the query's, as far as the statement goes */
     size_t sql_length;
@@ -34,7 +37,9 @@ struct engine {
     size_t column_count;
     const char **names;
     char **types;
+    bool *free_text;
     struct column_set *columns; /* as the sink gets them */
+    struct parquet_writer *parquet;
     duckdb_result result;
     bool has_result;
     duckdb_data_chunk chunk;
@@ -70,7 +75,27 @@ MUST_CHECK bool engine_lock(struct engine *g, const char *timezone, struct error
 MUST_CHECK bool engine_check_statement(struct engine *g, const char *sql, const struct sql_text *text,
                                        struct error *e);
 
+/* What comes before a query runs: settings are shut, the statement is checked, its names and types are the sink's. */
+MUST_CHECK bool engine_begin(struct engine *g, const struct engine_query *query, const struct engine_sink *sink, struct error *e);
+
+/* g->result of a prepared query. */
+MUST_CHECK bool engine_stream(struct engine *g, duckdb_prepared_statement statement, struct error *e);
+
+/* The next chunk with rows as g->chunk, or none: the end. */
+MUST_CHECK bool engine_fetch(struct engine *g, struct error *e);
+
+/* A name that nobody can foresee, for a function that a query must not call. */
+MUST_CHECK bool engine_function_name(char name[ENGINE_FUNCTION_NAME_SIZE], struct error *e);
+
 /* Half of engine_free(). */
 void engine_release_query(struct engine *g);
+void engine_release_parquet(struct engine *g);
+
+/* A second instance in this process, without data and without temporary files; its one thread is the caller's. It may open
+ * ENGINE_PIPE_PATH, and nothing else; its settings are shut. NULL: `e` says why. */
+struct engine *engine_open_private(uint64_t memory_limit, struct error *e);
+
+/* Of our own: an error is ERROR_INTERNAL, unless it is a want of memory. */
+MUST_CHECK bool engine_run(duckdb_connection connection, const char *sql, struct error *e);
 
 #endif

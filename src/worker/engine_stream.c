@@ -56,18 +56,24 @@ static bool take_names(struct engine *g, struct error *e)
 static bool take_types(struct engine *g, struct error *e)
 {
     g->types = calloc(g->column_count, sizeof *g->types);
-    for (size_t i = 0; g->types && i < g->column_count; i++) {
+    g->free_text = calloc(g->column_count, sizeof *g->free_text);
+    if (!g->types || !g->free_text)
+        return error_set(e, ERROR_MEMORY, "out of memory");
+    for (size_t i = 0; i < g->column_count; i++) {
         _cleanup_type_ duckdb_logical_type type = duckdb_prepared_statement_column_logical_type(g->names_statement, i);
+        g->free_text[i] = engine_type_is_free_text(type);
         if (!(g->types[i] = engine_type_text(type)))
             return error_set(e, ERROR_MEMORY, "out of memory");
     }
-    return g->types || error_set(e, ERROR_MEMORY, "out of memory");
+    return true;
 }
 
 static bool tell_columns(struct engine *g, struct error *e)
 {
-    const struct engine_columns columns = {
-        .names = g->names, .types = (const char *const *)g->types, .count = g->column_count};
+    const struct engine_columns columns = {.names = g->names,
+                                           .types = (const char *const *)g->types,
+                                           .free_text = g->free_text,
+                                           .count = g->column_count};
     return g->sink.begin(g->sink.context, &columns, e);
 }
 
@@ -181,14 +187,20 @@ static void bind_function(duckdb_bind_info info)
     duckdb_scalar_function_set_bind_data_copy(info, ref_set);
 }
 
-/* Under a name that nobody can foresee: the query must not call it. */
-static bool register_function(struct engine *g, char name[ENGINE_FUNCTION_NAME_SIZE], struct error *e)
+bool engine_function_name(char name[ENGINE_FUNCTION_NAME_SIZE], struct error *e)
 {
     uint8_t random[(ENGINE_FUNCTION_NAME_SIZE - 1) / 2];
     if (!random_bytes(random, sizeof random, e))
         return false;
     hex_encode(random, sizeof random, name);
     name[0] = 'e'; /* a word must not begin with a digit */
+    return true;
+}
+
+static bool register_function(struct engine *g, char name[ENGINE_FUNCTION_NAME_SIZE], struct error *e)
+{
+    if (!engine_function_name(name, e))
+        return false;
     duckdb_scalar_function function = duckdb_create_scalar_function();
     duckdb_logical_type any = duckdb_create_logical_type(DUCKDB_TYPE_ANY);
     duckdb_logical_type number = duckdb_create_logical_type(DUCKDB_TYPE_BIGINT);
@@ -296,25 +308,30 @@ static bool take_remote_types(struct engine *g, struct error *e)
     return true;
 }
 
+bool engine_stream(struct engine *g, duckdb_prepared_statement statement, struct error *e)
+{
+    _cleanup_pending_ duckdb_pending_result pending = NULL;
+    if (duckdb_pending_prepared_streaming(statement, &pending) != DuckDBSuccess)
+        return engine_fail_wrapped(e, duckdb_pending_error(pending));
+    g->has_result = true;
+    return duckdb_execute_pending(pending, &g->result) == DuckDBSuccess || fail_running(g, duckdb_result_error(&g->result), e);
+}
+
 static bool execute(struct engine *g, struct error *e)
 {
     _cleanup_buf_ struct buf query;
     _cleanup_prepared_ duckdb_prepared_statement statement = NULL;
-    _cleanup_pending_ duckdb_pending_result pending = NULL;
     buf_init(&query, QUERY_MAX);
+    if (!g->remote && !*g->function && !register_function(g, g->function, e))
+        return false;
     if (!make_query(g, &query, e))
         return false;
     if (duckdb_prepare(g->connection, query.data, &statement) != DuckDBSuccess)
         return engine_fail_wrapped(e, duckdb_prepare_error(statement));
-    if (duckdb_pending_prepared_streaming(statement, &pending) != DuckDBSuccess)
-        return engine_fail_wrapped(e, duckdb_pending_error(pending));
-    g->has_result = true;
-    if (duckdb_execute_pending(pending, &g->result) != DuckDBSuccess)
-        return fail_running(g, duckdb_result_error(&g->result), e);
-    return !g->remote || take_remote_types(g, e);
+    return engine_stream(g, statement, e) && (!g->remote || take_remote_types(g, e));
 }
 
-bool engine_start(struct engine *g, const struct engine_query *query, const struct engine_sink *sink, struct error *e)
+bool engine_begin(struct engine *g, const struct engine_query *query, const struct engine_sink *sink, struct error *e)
 {
     const char *sql = query->sql;
     struct sql_text text = sql_text_scan(sql, strlen(sql));
@@ -325,12 +342,15 @@ bool engine_start(struct engine *g, const struct engine_query *query, const stru
     g->query = *query;
     g->sink = *sink;
     return engine_lock(g, query->timezone, e) && engine_check_statement(g, sql, &text, e) && take_names(g, e) &&
-           take_types(g, e) && tell_columns(g, e) &&
-           (g->remote || register_function(g, g->function, e)) && execute(g, e);
+           take_types(g, e) && tell_columns(g, e);
 }
 
-/* The next chunk with rows, or none. */
-static bool fetch(struct engine *g, struct error *e)
+bool engine_start(struct engine *g, const struct engine_query *query, const struct engine_sink *sink, struct error *e)
+{
+    return engine_begin(g, query, sink, e) && execute(g, e);
+}
+
+bool engine_fetch(struct engine *g, struct error *e)
 {
     do {
         duckdb_destroy_data_chunk(&g->chunk);
@@ -375,7 +395,7 @@ bool engine_next(struct engine *g, int64_t *ret_block, struct error *e)
             return true;
         if (atomic_load(&g->sink_failed))
             return error_set(e, ERROR_MEMORY, "out of memory");
-        if (!fetch(g, e))
+        if (!engine_fetch(g, e))
             return false;
         if (!g->chunk)
             return true;
@@ -453,6 +473,7 @@ void engine_find_cause(struct engine *g, struct error *e)
 
 void engine_release_query(struct engine *g)
 {
+    engine_release_parquet(g);
     duckdb_destroy_data_chunk(&g->chunk);
     if (g->has_result)
         duckdb_destroy_result(&g->result);
@@ -469,5 +490,6 @@ void engine_release_query(struct engine *g)
     for (size_t i = 0; g->types && i < g->column_count; i++)
         free(g->types[i]);
     free(g->types);
+    free(g->free_text);
     column_set_unref(g->columns);
 }

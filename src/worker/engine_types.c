@@ -5,10 +5,12 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "worker/sql_keywords.h"
 
 static const struct {
     duckdb_type id;
     const char *name;
+    bool free_text;
 } simple[] = {
     {DUCKDB_TYPE_BOOLEAN, "BOOLEAN"},
     {DUCKDB_TYPE_TINYINT, "TINYINT"},
@@ -24,8 +26,8 @@ static const struct {
     {DUCKDB_TYPE_BIGNUM, "BIGNUM"},
     {DUCKDB_TYPE_FLOAT, "FLOAT"},
     {DUCKDB_TYPE_DOUBLE, "DOUBLE"},
-    {DUCKDB_TYPE_VARCHAR, "VARCHAR"},
-    {DUCKDB_TYPE_BLOB, "BLOB"},
+    {DUCKDB_TYPE_VARCHAR, "VARCHAR", .free_text = true},
+    {DUCKDB_TYPE_BLOB, "BLOB", .free_text = true},
     {DUCKDB_TYPE_BIT, "BIT"},
     {DUCKDB_TYPE_UUID, "UUID"},
     {DUCKDB_TYPE_DATE, "DATE"},
@@ -41,6 +43,15 @@ static const struct {
     {DUCKDB_TYPE_SQLNULL, "\"NULL\""},
 };
 
+bool engine_type_is_free_text(duckdb_logical_type type)
+{
+    duckdb_type id = duckdb_get_type_id(type);
+    for (size_t i = 0; i < ARRAY_SIZE(simple); i++)
+        if (simple[i].id == id)
+            return simple[i].free_text;
+    return id != DUCKDB_TYPE_DECIMAL; /* ENUM, lists and their like */
+}
+
 static void append_type(struct buf *out, duckdb_logical_type type);
 
 void engine_append_quoted(struct buf *out, const char *text, char quote)
@@ -54,10 +65,10 @@ void engine_append_quoted(struct buf *out, const char *text, char quote)
     buf_append(out, &quote, 1);
 }
 
-/* A word that is a keyword is quoted too by the engine: that is left out. */
 static void append_name(struct buf *out, const char *name)
 {
-    if (name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_")] || strspn(name, "0123456789") || !*name)
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789";
+    if (name[strspn(name, letters)] || strspn(name, "0123456789") || sql_is_keyword(name))
         engine_append_quoted(out, name, '"');
     else
         buf_append_text(out, name);

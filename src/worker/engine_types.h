@@ -11,6 +11,9 @@
 /* As the engine's typeof() gives it. free() it; NULL: out of memory. */
 char *engine_type_text(duckdb_logical_type type);
 
+/* Whether the text of such a value may be anything (engine.h). */
+bool engine_type_is_free_text(duckdb_logical_type type);
+
 /* A type that is not nested, nor an ENUM, as SQL reads it, whatever other name it has. */
 void engine_append_leaf(struct buf *out, duckdb_logical_type type);
 

@@ -18,6 +18,7 @@
 #include "worker/extension.h"
 #include "worker/export.h"
 #include "worker/output.h"
+#include "worker/parquet_file.h"
 #include "worker/rows_file.h"
 #include "worker/sandbox.h"
 #include "worker/source.h"
@@ -358,6 +359,8 @@ static bool write_file(struct job *j, uint8_t ret_digest[SHA256_BYTES], struct e
                                 .cancelled = &j->cancelled,
                                 .tell_columns = tell_columns,
                                 .tell_streaming = tell_streaming};
+    if (j->spec.form.format == FILE_PARQUET)
+        return start_control(j, e) && parquet_file_write(&j->export, ret_digest, e);
     if (!encoder)
         return error_set(e, ERROR_NOT_IMPLEMENTED, "the format %s is not there", file_format_name(j->spec.form.format));
     j->rows_file = rows_file_new(&j->export, encoder, e);
@@ -436,9 +439,10 @@ static bool run(struct job *j, uint8_t ret_digest[SHA256_BYTES], struct error *e
 
 static void report_cpu(const struct job *j, uint64_t *cpu_us)
 {
-    uint64_t encode = atomic_load(&j->export.encode_ns), hash = j->export.hash_ns;
-    cpu_us[LINK_QUERY] = ((uint64_t)clock_process_cpu_ns() - encode - hash) / 1000;
+    uint64_t encode = atomic_load(&j->export.encode_ns), pack = j->export.pack_ns, hash = j->export.hash_ns;
+    cpu_us[LINK_QUERY] = ((uint64_t)clock_process_cpu_ns() - encode - pack - hash) / 1000;
     cpu_us[LINK_ENCODE] = encode / 1000;
+    cpu_us[LINK_PACK] = pack / 1000;
     cpu_us[LINK_HASH] = hash / 1000;
 }
 

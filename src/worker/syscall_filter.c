@@ -1,6 +1,7 @@
 #include "worker/syscall_filter.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -177,13 +178,15 @@ static int add_guarded(scmp_filter_ctx filter, int link_fd, bool template)
     const struct scmp_arg_cmp at_us = SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid());
     const struct scmp_arg_cmp not_executable = SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0);
     const struct scmp_arg_cmp as_thread = SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD);
+    /* For Parquet, which only the job asks for (parquet_file.c): none stands open in others. */
+    const struct scmp_arg_cmp closed_on_exec = SCMP_A1(SCMP_CMP_EQ, O_CLOEXEC);
     const struct {
         int call;
         struct scmp_arg_cmp guard;
     } rules[] = {
         {SCMP_SYS(sendmsg), on_link},     {SCMP_SYS(recvmsg), on_link},
         {SCMP_SYS(mmap), not_executable}, {SCMP_SYS(mprotect), not_executable},
-        {SCMP_SYS(clone), as_thread},
+        {SCMP_SYS(clone), as_thread},     {SCMP_SYS(pipe2), closed_on_exec},
     };
     int status = 0;
     for (size_t i = 0; i < ARRAY_SIZE(rules) && status == 0; i++)

@@ -1,6 +1,6 @@
 /* The worker's CSV against the engine's own: random tables (random_table.h) in a DuckDB file, `COPY (query)
- * TO ...` here for what is expected, and the same query through a real worker in its box. Every byte must be
- * equal.
+ * TO ...` here for what is expected, and the same query through a real worker in its box; every other one with
+ * random options that COPY has too, and a time zone. Every byte must be equal.
  *
  *     test_differential [--seed N] [--count N]
  *
@@ -41,6 +41,7 @@ struct test {
 
 struct schema {
     char *definition, *query;
+    struct file_form form;
 };
 
 /* What the worker must write, and how far it has. */
@@ -87,13 +88,62 @@ static void expected_path(const struct test *t, size_t index, char *out, size_t 
     snprintf(out, size, "%s/%zu.csv", t->directory, index);
 }
 
-static void copy_out(const struct test *t, duckdb_connection c, size_t index, const char *query)
+static void choose(struct random_source *r, char *to, size_t size, const char *const *from, size_t count)
 {
-    char path[128];
+    snprintf(to, size, "%s", from[random_below(r, count)]);
+}
+
+/* Every other time the default. Null texts are those that values may be equal to. */
+static struct file_form random_form(struct random_source *r)
+{
+    static const char delimiters[] = ",;|\t:~^!*$%&\x01\x1f ";
+    static const char *const nulls[] = {"",   "",    "NULL", "\\N", "0",          "-1",  "1",    "true",
+                                        "a",  "nan", "x",    "é",   "1970-01-01", "[]",  "{}",   "0.0",
+                                        "-",  "inf", "0.00", "'",   "00:00:00",   "''",  "#",    "a text of more than 16"};
+    static const char *const zones[] = {"UTC", "Asia/Kolkata", "America/St_Johns", "Europe/Amsterdam", "Pacific/Apia"};
+    struct file_form form = file_form_default(random_below(r, 4) ? FILE_CSV : FILE_TSV);
+    if (random_below(r, 2))
+        return file_form_default(FILE_CSV);
+    if (random_below(r, 2))
+        form.delimiter = delimiters[random_below(r, sizeof delimiters - 1)];
+    do
+        choose(r, form.null_text, sizeof form.null_text, nulls, ARRAY_SIZE(nulls));
+    while (strchr(form.null_text, form.delimiter));
+    choose(r, form.timezone, sizeof form.timezone, zones, ARRAY_SIZE(zones));
+    form.header = random_below(r, 4) > 0;
+    form.quote_all = random_below(r, 4) == 0;
+    return form;
+}
+
+/* As a string in SQL: ' twice. */
+static void append_string(struct buf *sql, const char *text)
+{
+    buf_append_text(sql, "'");
+    for (; *text; text++)
+        buf_append(sql, *text == '\'' ? "''" : text, *text == '\'' ? 2 : 1);
+    buf_append_text(sql, "'");
+}
+
+static void append_options(struct buf *sql, const struct file_form *form)
+{
+    buf_append_text(sql, "FORMAT csv, DELIMITER ");
+    append_string(sql, (const char[]){form->delimiter, '\0'});
+    buf_append_text(sql, ", NULLSTR ");
+    append_string(sql, form->null_text);
+    buf_printf(sql, ", HEADER %s%s", form->header ? "true" : "false", form->quote_all ? ", FORCE_QUOTE *" : "");
+}
+
+static void copy_out(const struct test *t, duckdb_connection c, size_t index, const struct schema *s)
+{
+    char path[128], zone[128];
     _cleanup_buf_ struct buf sql;
     buf_init(&sql, SQL_MAX);
     expected_path(t, index, path, sizeof path);
-    buf_printf(&sql, "COPY (%s\n) TO '%s' (FORMAT csv, HEADER)", query, path);
+    snprintf(zone, sizeof zone, "SET TimeZone='%s'", s->form.timezone);
+    run(c, zone);
+    buf_printf(&sql, "COPY (%s\n) TO '%s' (", s->query, path);
+    append_options(&sql, &s->form);
+    buf_append_text(&sql, ")");
     run(c, sql.data);
 }
 
@@ -110,7 +160,8 @@ static void make_tables(struct test *t, struct random_source *r, struct schema *
         snprintf(name, sizeof name, "t%zu", i);
         random_table(r, name, &sql, &columns);
         random_query(r, name, columns, &query);
-        schemas[i] = (struct schema){.definition = buf_take(&sql), .query = buf_take(&query)};
+        schemas[i] = (struct schema){
+            .definition = buf_take(&sql), .query = buf_take(&query), .form = random_form(r)};
         if (!schemas[i].definition || !schemas[i].query)
             die("random_table", "too large");
         run(c, schemas[i].definition);
@@ -127,7 +178,7 @@ static void copy_all(struct test *t, const struct schema *schemas, size_t count)
     duckdb_connection c;
     duckdb_database database = open_source(t->source, "READ_ONLY", &c);
     for (size_t i = 0; i < count; i++)
-        copy_out(t, c, i, schemas[i].query);
+        copy_out(t, c, i, &schemas[i]);
     duckdb_disconnect(&c);
     duckdb_close(&database);
 }
@@ -147,10 +198,13 @@ static bool compare(void *context, const uint8_t *data, size_t length)
 
 static void report(const struct schema *s, const struct comparison *c, const struct play_result *r)
 {
+    _cleanup_buf_ struct buf options;
+    buf_init(&options, SQL_MAX);
+    append_options(&options, &s->form);
     size_t from = c->at > 60 ? c->at - 60 : 0, to = c->at + 60 < c->size ? c->at + 60 : c->size;
-    printf("DIFFERENT at offset %zu of %zu (done %d, error \"%s\", broken \"%s\")\n%s%s\nexpected around it: "
+    printf("DIFFERENT at offset %zu of %zu (done %d, error \"%s\", broken \"%s\")\n%s%s\n(%s, %s)\nexpected around it: "
            "<<%.*s>>\n",
-           c->at, c->size, r->done, r->error.message, r->broken, s->definition, s->query, (int)(to - from),
+           c->at, c->size, r->done, r->error.message, r->broken, s->definition, s->query, options.data, s->form.timezone, (int)(to - from),
            (const char *)c->expected + from);
 }
 
@@ -163,7 +217,7 @@ static void check_one(struct test *t, struct random_source *r, const struct sche
     if (fd < 0 || fstat(fd, &st) < 0)
         die(path, strerror(errno));
     struct comparison c = {.size = (size_t)st.st_size};
-    c.expected = mmap(NULL, c.size, PROT_READ, MAP_PRIVATE, fd, 0);
+    c.expected = c.size == 0 ? NULL : mmap(NULL, c.size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (c.expected == MAP_FAILED)
         die(path, strerror(errno));
 
@@ -179,7 +233,7 @@ static void check_one(struct test *t, struct random_source *r, const struct sche
                         .threads = 1 + (uint32_t)random_below(r, 4),
                         .sandbox = MODE},
         .spec = {.sql = sql.data,
-                 .form = file_form_default(FILE_CSV),
+                 .form = s->form,
                  .part_count = 2 + (uint32_t)random_below(r, 3),
                  .part_size = 1000 + random_below(r, 100000)},
         .cancel_after = UINT64_MAX,
@@ -198,7 +252,8 @@ static void check_one(struct test *t, struct random_source *r, const struct sche
     }
     t->schemas++;
     t->bytes += c.size;
-    munmap((void *)c.expected, c.size);
+    if (c.size > 0)
+        munmap((void *)c.expected, c.size);
     unlink(path);
 }
 

@@ -1,0 +1,363 @@
+#include "worker/engine_parquet.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "worker/engine_internal.h"
+#include "worker/engine_scan.h"
+#include "worker/engine_types.h"
+#include "worker/engine_widths.h"
+
+/* What the engine takes where nothing is said, for its own tables have such groups. */
+#define ROW_GROUP_ROWS 122880u
+
+/* While the engine copies, each thread holds up to so many row groups: one that grows, and some that wait for their turn.
+ * Where all of them may be more than the memory limit, rows are relayed. */
+#define GROUPS_HELD 3
+
+/* Of the memory limit, for the one row group of relayed rows; encoding it needs about as much again. */
+#define GROUP_SHARE 8
+
+/* Of the memory limit, for a private instance. */
+#define PRIVATE_SHARE 2
+
+struct parquet_writer {
+    struct engine_parquet options;
+    struct engine *private;         /* NULL: the query's own instance writes */
+    duckdb_connection connection;   /* of a relay: runs its COPY */
+    duckdb_prepared_statement copy; /* the statement that writes */
+    bool relays;
+
+    /* The relay. Used by one thread at a time. */
+    duckdb_prepared_statement sized; /* the query with the bytes of each row behind it; NULL: nobody counts them */
+    bool bound, runs, ended;
+    uint64_t rows, bytes; /* handed on */
+    bool truncated;
+    struct error error; /* why it failed */
+
+    int fd; /* ENGINE_PIPE_FD while it is there, or -1 */
+};
+
+static bool out_of_memory(struct error *e)
+{
+    return error_set(e, ERROR_MEMORY, "out of memory");
+}
+
+/* Nobody can open the pipe by its path any more. */
+static void withdraw_pipe(struct parquet_writer *p)
+{
+    if (p->fd >= 0)
+        close(TAKE_FD(p->fd));
+}
+
+/* --- relayed rows --- */
+
+/* With MotherDuck its service may bind the query to other tables than a moment ago. */
+static bool has_type(struct engine *g, size_t i, struct error *e)
+{
+    _cleanup_type_ duckdb_logical_type now = duckdb_column_logical_type(&g->result, i);
+    _cleanup_type_ duckdb_logical_type then = duckdb_prepared_statement_column_logical_type(g->names_statement, i);
+    _cleanup_free_ char *text = engine_type_text(now);
+    if (!text)
+        return out_of_memory(e);
+    if (strcmp(text, g->types[i]) == 0 && (duckdb_get_type_id(now) != DUCKDB_TYPE_ENUM ||
+                                           duckdb_enum_dictionary_size(now) == duckdb_enum_dictionary_size(then)))
+        return true;
+    return error_set(e, ERROR_SOURCE, "a table was altered while the query began");
+}
+
+static bool start_rows(struct engine *g, struct parquet_writer *p, struct error *e)
+{
+    /* The writer has opened it, and SQL of others runs only now. */
+    withdraw_pipe(p);
+    p->runs = true;
+    if (!engine_stream(g, p->sized ? p->sized : g->names_statement, e))
+        return false;
+    if (duckdb_column_count(&g->result) != g->column_count + (p->sized ? 1 : 0))
+        return error_set(e, ERROR_SOURCE, "a table was altered while the query began");
+    for (size_t i = 0; i < g->column_count; i++)
+        if (!has_type(g, i, e))
+            return false;
+    return true;
+}
+
+/* How many of g->chunk's rows the file may still have. */
+static idx_t rows_within_limits(struct engine *g, struct parquet_writer *p)
+{
+    idx_t rows = duckdb_data_chunk_get_size(g->chunk), within = 0;
+    if (p->options.row_limit && p->options.row_limit - p->rows < rows)
+        rows = p->options.row_limit - p->rows;
+    if (!p->sized)
+        return rows;
+    const int64_t *sizes = duckdb_vector_get_data(duckdb_data_chunk_get_vector(g->chunk, g->column_count));
+    while (within < rows && (uint64_t)sizes[within] <= p->options.byte_limit - p->bytes)
+        p->bytes += (uint64_t)sizes[within++];
+    return within;
+}
+
+/* No rows: the end. */
+static bool relay_chunk(struct engine *g, struct parquet_writer *p, duckdb_data_chunk output, struct error *e)
+{
+    if ((!p->runs && !start_rows(g, p, e)) || !engine_fetch(g, e))
+        return false;
+    p->ended = !g->chunk;
+    if (p->ended)
+        return true;
+    idx_t there = duckdb_data_chunk_get_size(g->chunk), rows = rows_within_limits(g, p);
+    for (size_t i = 0; i < g->column_count; i++)
+        duckdb_vector_reference_vector(duckdb_data_chunk_get_vector(output, i), duckdb_data_chunk_get_vector(g->chunk, i));
+    duckdb_data_chunk_set_size(output, rows);
+    p->rows += rows;
+    atomic_store(p->options.rows, p->rows);
+    p->truncated = p->ended = rows < there;
+    if (p->truncated)
+        duckdb_interrupt(g->connection); /* nobody wants the rest */
+    return true;
+}
+
+static void relay(duckdb_function_info info, duckdb_data_chunk output)
+{
+    struct engine *g = duckdb_function_get_extra_info(info);
+    struct parquet_writer *p = g->parquet;
+    duckdb_data_chunk_set_size(output, 0);
+    if (!p->ended && !relay_chunk(g, p, output, &p->error)) {
+        p->ended = true;
+        duckdb_function_set_error(info, p->error.message);
+    }
+}
+
+static void bind_relay(duckdb_bind_info info)
+{
+    struct engine *g = duckdb_bind_get_extra_info(info);
+    if (g->parquet->bound) {
+        duckdb_bind_set_error(info, "the rows are taken already");
+        return;
+    }
+    g->parquet->bound = true;
+    for (size_t i = 0; i < g->column_count; i++) {
+        _cleanup_type_ duckdb_logical_type type = duckdb_prepared_statement_column_logical_type(g->names_statement, i);
+        duckdb_bind_add_result_column(info, g->names[i], type);
+    }
+}
+
+/* One thread at a time, by default. */
+static void init_relay(duckdb_init_info info)
+{
+    (void)info;
+}
+
+static bool register_relay(struct engine *g, duckdb_connection connection, const char *name, struct error *e)
+{
+    duckdb_table_function function = duckdb_create_table_function();
+    duckdb_table_function_set_name(function, name);
+    duckdb_table_function_set_extra_info(function, g, NULL);
+    duckdb_table_function_set_bind(function, bind_relay);
+    duckdb_table_function_set_init(function, init_relay);
+    duckdb_table_function_set_function(function, relay);
+    bool ok = duckdb_register_table_function(connection, function) == DuckDBSuccess;
+    duckdb_destroy_table_function(&function);
+    return ok || error_set(e, ERROR_INTERNAL, "the engine does not take the rows");
+}
+
+/* --- the query with the bytes of each row --- */
+
+static void append_size(struct buf *query, size_t i, duckdb_logical_type type)
+{
+    duckdb_type id = duckdb_get_type_id(type);
+    size_t width = engine_fixed_width(type);
+    if (width > 0)
+        buf_printf(query, "%zu, ", width);
+    else if (id == DUCKDB_TYPE_VARCHAR)
+        buf_printf(query, "strlen(#%zu), ", i + 1);
+    else if (id == DUCKDB_TYPE_BLOB)
+        buf_printf(query, "octet_length(#%zu), ", i + 1);
+    else
+        buf_printf(query, "strlen(#%zu::VARCHAR), ", i + 1);
+}
+
+/* A list, whose sum ignores NULL: terms would nest too deeply for the parser. */
+static bool prepare_sized(struct engine *g, struct parquet_writer *p, struct error *e)
+{
+    _cleanup_buf_ struct buf query;
+    buf_init(&query, QUERY_MAX);
+    buf_append_text(&query, "SELECT ");
+    for (size_t i = 0; i < g->column_count; i++)
+        buf_printf(&query, "#%zu, ", i + 1);
+    buf_append_text(&query, "list_sum([");
+    for (size_t i = 0; i < g->column_count; i++) {
+        _cleanup_type_ duckdb_logical_type type = duckdb_prepared_statement_column_logical_type(g->names_statement, i);
+        append_size(&query, i, type);
+    }
+    buf_append_text(&query, "0]::BIGINT[])::BIGINT FROM (\n");
+    buf_append(&query, g->sql, g->sql_length);
+    buf_append_text(&query, "\n)");
+    if (!buf_ok(&query))
+        return out_of_memory(e);
+    return duckdb_prepare(g->connection, query.data, &p->sized) == DuckDBSuccess ||
+           engine_fail_wrapped(e, duckdb_prepare_error(p->sized));
+}
+
+/* --- the statement that writes --- */
+
+static void append_options(struct engine *g, struct parquet_writer *p, struct buf *sql)
+{
+    uint32_t rows = p->options.row_group_size;
+    buf_printf(sql, ") TO '" ENGINE_PIPE_PATH "' (FORMAT parquet, CODEC '%s', ROW_GROUP_SIZE %u, ", p->options.codec,
+               rows ? rows : ROW_GROUP_ROWS);
+    if (p->relays && !rows)
+        buf_printf(sql, "ROW_GROUP_SIZE_BYTES %llu, ", (unsigned long long)g->memory_limit / GROUP_SHARE);
+    buf_append_text(sql, "USE_TMP_FILE false, RETURN_STATS)");
+}
+
+static bool prepare_copy(duckdb_connection connection, const struct buf *sql, struct parquet_writer *p, struct error *e)
+{
+    duckdb_destroy_prepare(&p->copy);
+    if (!buf_ok(sql))
+        return out_of_memory(e);
+    return duckdb_prepare(connection, sql->data, &p->copy) == DuckDBSuccess ||
+           engine_fail_wrapped(e, duckdb_prepare_error(p->copy));
+}
+
+static bool prepare_copied(struct engine *g, struct parquet_writer *p, struct error *e)
+{
+    _cleanup_buf_ struct buf sql;
+    buf_init(&sql, QUERY_MAX);
+    buf_append_text(&sql, "COPY (SELECT * FROM (\n");
+    buf_append(&sql, g->sql, g->sql_length);
+    buf_append_text(&sql, "\n)");
+    append_options(g, p, &sql);
+    return prepare_copy(g->connection, &sql, p, e);
+}
+
+static bool prepare_relayed(struct engine *g, struct parquet_writer *p, struct error *e)
+{
+    char name[ENGINE_FUNCTION_NAME_SIZE];
+    _cleanup_buf_ struct buf sql;
+    buf_init(&sql, QUERY_MAX);
+    if (g->remote && !p->private && !(p->private = engine_open_private(g->memory_limit / PRIVATE_SHARE, e)))
+        return false;
+    duckdb_connection connection = p->private ? p->private->connection : p->connection;
+    p->relays = true;
+    if ((p->options.byte_limit && !p->sized && !prepare_sized(g, p, e)) || !engine_function_name(name, e) ||
+        !register_relay(g, connection, name, e))
+        return false;
+    buf_printf(&sql, "COPY (SELECT * FROM %s()", name);
+    append_options(g, p, &sql);
+    return prepare_copy(connection, &sql, p, e);
+}
+
+/* Only where the engine is sure to hold no more than fits: it keeps all rows that come of one of a table's row groups,
+ * however many a join makes of them, before it writes the first. */
+static bool may_copy(struct engine *g, const struct engine_parquet *parquet)
+{
+    if (g->remote || parquet->row_limit || parquet->byte_limit)
+        return false;
+    uint64_t width = engine_scan_width(g), rows = parquet->row_group_size;
+    rows = rows > ROW_GROUP_ROWS ? rows : ROW_GROUP_ROWS;
+    return width > 0 && width <= g->memory_limit / (rows * GROUPS_HELD * g->threads);
+}
+
+/* The relay's connection is made before the settings are shut: a writer that keeps the order of rows, which it could not
+ * with several threads otherwise, takes no bound of a row group's bytes. The relay has one thread, and rows stay in order. */
+static bool make_connection(struct engine *g, struct parquet_writer *p, struct error *e)
+{
+    if (g->remote)
+        return true;
+    if (duckdb_connect(g->database, &p->connection) != DuckDBSuccess)
+        return error_set(e, ERROR_INTERNAL, "the engine gives no connection");
+    return engine_run(p->connection, "SET SESSION preserve_insertion_order=false", e);
+}
+
+bool engine_parquet_start(struct engine *g, const struct engine_query *query, const struct engine_sink *sink,
+                          const struct engine_parquet *parquet, struct error *e)
+{
+    struct parquet_writer *p = g->parquet = calloc(1, sizeof *p);
+    if (!p)
+        return out_of_memory(e);
+    p->options = *parquet;
+    p->fd = -1;
+    if (!make_connection(g, p, e) || !engine_begin(g, query, sink, e))
+        return false;
+    return may_copy(g, parquet) ? prepare_copied(g, p, e) : prepare_relayed(g, p, e);
+}
+
+/* --- writing --- */
+
+/* What RETURN_STATS gives: name, rows, bytes, and more that nobody needs. */
+static bool take_counts(duckdb_result *result, struct engine_parquet_result *ret, struct error *e)
+{
+    duckdb_data_chunk chunk = duckdb_fetch_chunk(*result);
+    bool ok = chunk && duckdb_data_chunk_get_size(chunk) == 1 && duckdb_column_type(result, 1) == DUCKDB_TYPE_UBIGINT &&
+              duckdb_column_type(result, 2) == DUCKDB_TYPE_UBIGINT;
+    if (ok) {
+        ret->rows = *(uint64_t *)duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 1));
+        ret->bytes = *(uint64_t *)duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 2));
+    }
+    duckdb_destroy_data_chunk(&chunk);
+    return ok || error_set(e, ERROR_INTERNAL, "the engine does not tell what it wrote");
+}
+
+/* The writer's words name our pipe where they name a file. */
+static bool fail_writing(struct parquet_writer *p, const char *why, struct error *e)
+{
+    if (p->error.code != ERROR_NONE)
+        *e = p->error;
+    else if (why && strstr(why, ENGINE_PIPE_PATH))
+        error_set(e, ERROR_INTERNAL, "the file cannot be written");
+    else
+        engine_fail_wrapped(e, why);
+    return false;
+}
+
+static bool copy(struct engine *g, struct engine_parquet_result *ret, struct error *e)
+{
+    struct parquet_writer *p = g->parquet;
+    _cleanup_result_ duckdb_result result = {0};
+    if (duckdb_execute_prepared(p->copy, &result) != DuckDBSuccess)
+        return fail_writing(p, duckdb_result_error(&result), e);
+    if (!take_counts(&result, ret, e))
+        return false;
+    if (p->relays && (ret->rows != p->rows || !p->ended))
+        return error_set(e, ERROR_INTERNAL, "the engine yielded %llu rows, and %llu were written", (unsigned long long)p->rows,
+                         (unsigned long long)ret->rows);
+    ret->truncated = p->truncated;
+    return true;
+}
+
+/* Under its number. Takes `fd`. */
+static bool place_pipe(struct parquet_writer *p, int fd, struct error *e)
+{
+    p->fd = fcntl(fd, F_DUPFD_CLOEXEC, ENGINE_PIPE_FD);
+    int failed = errno;
+    close(fd);
+    if (p->fd < 0)
+        return error_set_errno(e, ERROR_INTERNAL, failed, "cannot prepare the worker");
+    return p->fd == ENGINE_PIPE_FD || error_set(e, ERROR_INTERNAL, "cannot prepare the worker: too many descriptors");
+}
+
+bool engine_parquet_write(struct engine *g, int fd, struct engine_parquet_result *ret_result, struct error *e)
+{
+    struct parquet_writer *p = g->parquet;
+    bool ok = place_pipe(p, fd, e) && copy(g, ret_result, e);
+    duckdb_destroy_prepare(&p->copy); /* where it failed, its plan still holds the file */
+    withdraw_pipe(p);
+    return ok;
+}
+
+void engine_release_parquet(struct engine *g)
+{
+    struct parquet_writer *p = g->parquet;
+    if (!p)
+        return;
+    withdraw_pipe(p);
+    duckdb_destroy_prepare(&p->copy);
+    duckdb_destroy_prepare(&p->sized);
+    duckdb_disconnect(&p->connection);
+    engine_free(p->private);
+    free(p);
+    g->parquet = NULL;
+}
