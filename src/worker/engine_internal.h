@@ -85,6 +85,10 @@ MUST_CHECK bool engine_stream(struct engine *g, duckdb_prepared_statement statem
 /* The next chunk with rows as g->chunk, or none: the end. */
 MUST_CHECK bool engine_fetch(struct engine *g, struct error *e);
 
+/* A list per row, of BIGINTs, of which only the first row's has elements, `number` the first of them: so many that the
+ * engine counts what it would of `held` bytes of waiting rows (engine_stream.c). */
+MUST_CHECK bool engine_put_held(duckdb_vector result, idx_t rows, int64_t number, size_t held);
+
 /* A name that nobody can foresee, for a function that a query must not call. */
 MUST_CHECK bool engine_function_name(char name[ENGINE_FUNCTION_NAME_SIZE], struct error *e);
 

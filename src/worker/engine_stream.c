@@ -110,8 +110,7 @@ static idx_t list_length(idx_t rows, size_t held)
     return capacity == LIST_MIN ? 1 : capacity / 2 + 1;
 }
 
-/* `block` in the first of `rows` rows. */
-static bool put_lists(duckdb_vector result, idx_t rows, int64_t block, size_t held)
+bool engine_put_held(duckdb_vector result, idx_t rows, int64_t number, size_t held)
 {
     idx_t length = list_length(rows, held);
     duckdb_list_entry *lists = duckdb_vector_get_data(result);
@@ -120,7 +119,7 @@ static bool put_lists(duckdb_vector result, idx_t rows, int64_t block, size_t he
         duckdb_list_vector_set_size(result, length) != DuckDBSuccess)
         return false;
     int64_t *elements = duckdb_vector_get_data(duckdb_list_vector_get_child(result));
-    elements[0] = block;
+    elements[0] = number;
     lists[0].length = length;
     return true;
 }
@@ -134,7 +133,7 @@ static void encode_function(duckdb_function_info info, duckdb_data_chunk chunk, 
     if (rows == 0)
         return;
     int64_t block = encode(g, s, chunk, &held);
-    if (block == 0 || !put_lists(result, rows, block, held)) {
+    if (block == 0 || !engine_put_held(result, rows, block, held)) {
         atomic_store(&g->sink_failed, true);
         duckdb_scalar_function_set_error(info, "out of memory");
     }
