@@ -16,10 +16,18 @@ static json_t *column_json(const struct engine_columns *columns, size_t i)
     return json_pack("{s:s, s:s}", "name", columns->names[i], "type", columns->types[i]);
 }
 
-/* Bytes of a column in the list, at most: every byte of its texts may take six. */
+/* Bytes of a text in JSON, at most. */
+static size_t json_length(const char *text)
+{
+    size_t length = 0;
+    for (; *text; text++)
+        length += (unsigned char)*text < ' ' ? sizeof "\\u0000" - 1 : *text == '"' || *text == '\\' ? 2 : 1;
+    return length;
+}
+
 static size_t room_for(const struct engine_columns *columns, size_t i)
 {
-    return 6 * (strlen(columns->names[i]) + strlen(columns->types[i])) + sizeof "{\"name\":\"\",\"type\":\"\"},";
+    return json_length(columns->names[i]) + json_length(columns->types[i]) + sizeof "{\"name\":\"\",\"type\":\"\"}";
 }
 
 bool export_tell_columns(struct export *x, const struct engine_columns *columns, struct error *e)

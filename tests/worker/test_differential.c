@@ -101,7 +101,8 @@ static struct file_form random_csv_form(struct random_source *r)
     static const char delimiters[] = ",;|\t:~^!*$%&\x01\x1f ";
     static const char *const nulls[] = {"",   "",    "NULL", "\\N", "0",          "-1",  "1",    "true",
                                         "a",  "nan", "x",    "é",   "1970-01-01", "[]",  "{}",   "0.0",
-                                        "-",  "inf", "0.00", "'",   "00:00:00",   "''",  "#",    "a text of more than 16"};
+                                        "-",  "inf", "0.00", "'",   "00:00:00",   "''",  "#",
+                                        "a text of more than 16"};
     static const char *const zones[] = {"UTC", "Asia/Kolkata", "America/St_Johns", "Europe/Amsterdam", "Pacific/Apia"};
     struct file_form form = file_form_default(random_below(r, 4) ? FILE_CSV : FILE_TSV);
     if (random_below(r, 2))
@@ -266,7 +267,8 @@ static void report(const struct schema *s, const struct comparison *c, const str
     size_t from = c->at > 60 ? c->at - 60 : 0, to = c->at + 60 < c->size ? c->at + 60 : c->size;
     printf("DIFFERENT at offset %zu of %zu (done %d, error \"%s\", broken \"%s\")\n%s%s\n(%s, %s)\nexpected around it: "
            "<<%.*s>>\n",
-           c->at, c->size, r->done, r->error.message, r->broken, s->definition, s->query, options.data, s->form.timezone, (int)(to - from),
+           c->at, c->size, r->done, r->error.message, r->broken, s->definition, s->query, options.data, s->form.timezone,
+           (int)(to - from),
            (const char *)c->expected + from);
 }
 
