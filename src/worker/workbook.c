@@ -234,7 +234,7 @@ static bool flush(struct workbook *b, struct error *e)
     if (b->bytes + sizeof XLSX_SHEET_END > b->limits->most)
         return error_set(e, ERROR_QUERY, "a row of the result has more than %" PRIu64 " MiB, which do not fit into a sheet of XLSX",
                          (b->limits->most - b->limits->bytes) >> 20);
-    return output_scan(b->output, b->stage, length, e) && deflate_pool_write(b->deflate, b->stage, length, e);
+    return deflate_pool_write(b->deflate, b->stage, length, e);
 }
 
 static bool expand(struct workbook *b, const uint8_t *data, size_t length, struct error *e);

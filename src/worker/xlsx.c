@@ -235,12 +235,17 @@ static uint8_t *write_double(const struct target *t, uint8_t *at, double v)
     return end_number(is_mistaken(v) ? text_of_json_double(to, v) : text_of_double(to, v));
 }
 
+/* The one FLOAT (and its negative) whose shortest text, 7.038531e-26, read as a DOUBLE and rounded, is another FLOAT: all have
+ * been tried. */
+#define ROUNDED_TWICE 0x1.5c87fap-84f
+
 static uint8_t *write_float(const struct target *t, uint8_t *at, float v)
 {
     if (!is_normal(v))
         return NULL;
     char *to = (char *)begin_number(t, at, XLSX_GENERAL);
-    return end_number(is_mistaken(v) ? text_of_json_double(to, v) : text_of_float(to, v));
+    bool as_double = is_mistaken(v) || __builtin_fabsf(v) == ROUNDED_TWICE;
+    return end_number(as_double ? text_of_json_double(to, v) : text_of_float(to, v));
 }
 
 static uint8_t *write_date(const struct target *t, uint8_t *at, int32_t days)
