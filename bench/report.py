@@ -207,7 +207,7 @@ def stage_parts(record):
     return parts | {"send (server)": per_gb(record, cpu(record, "server"))}
 
 
-SEGMENTS = ["query", "encode", "hash", "send (server)", "worker (stages not told)"]
+SEGMENTS = ["query", "encode", "compress", "hash", "send (server)", "worker (stages not told)"]
 
 
 def middle_parts(records):
@@ -235,7 +235,7 @@ def write_plots(results, directory):
     by = results["tables"]
     if by:
         rows = stage_rows(results)
-        used = [s for s in SEGMENTS if any(s in parts for _, parts in rows)]
+        used = [s for s in SEGMENTS if any(parts.get(s) for _, parts in rows)]
         put("stages.svg", "Where the time goes", plots.stacked(
             "Where the time goes", "ours to the sink; DuckDB's COPY to /dev/null, which neither hashes nor sends", "CPU seconds per GB of CSV", used, rows))
         line = by["lineitem"]
@@ -319,7 +319,7 @@ def render(results, written, plots_at):
                 cost_table(by, NAMES), ""]
     if results["tables"]:
         rows = stage_rows(results)
-        used = [s for s in SEGMENTS if any(s in parts for _, parts in rows)]
+        used = [s for s in SEGMENTS if any(parts.get(s) for _, parts in rows)]
         out += ["## Where the time goes", "", "CPU seconds per GB. DuckDB's scan is the drain beside it, its encoding what COPY to /dev/null takes beyond.",
                 f"A SHA-256 by OpenSSL over warm memory: {show(results['hash_cost'])} here.", "",
                 head("", *used, "sum")]

@@ -105,6 +105,8 @@ static const struct variable variables[] = {
     {"SOURCE_IDLE", DURATION, AT(source_idle), "2s", 0, 3600 * SECOND, .meaning = "how long the DuckDB file stays open for the next download; writers wait meanwhile; 0: each download opens it"},
     {"JOB_TIMEOUT", DURATION, AT(job_timeout), "1h", SECOND, 7 * DAY, .meaning = "a job that runs longer is stopped"},
     {"STALL_TIMEOUT", DURATION, AT(stall_timeout), "5m", SECOND, 7 * DAY, .meaning = "a job without a row or a byte for so long is stopped"},
+    {"ROW_LIMIT", NUMBER, AT(row_limit), "0", 0, UINT64_C(1000000000000000), .meaning = "rows of a file, at most: it ends there, and its record says so; 0: no bound"},
+    {"BYTE_LIMIT", SIZE, AT(byte_limit), "0", 0, 1024 * TIB, .meaning = "bytes of a file before compression, at most: it ends behind the last row that fits, and its record says so; 0: no bound"},
     {"SHUTDOWN_GRACE", DURATION, AT(shutdown_grace), "30s", 0, 3600 * SECOND, .meaning = "how long running jobs may finish on SIGTERM"},
     {"SANDBOX", CHOICE, AT(sandbox), NULL, .choices = sandboxes, .meaning = "box of the workers; default: required where the kernel can"},
     {"MAX_CONNECTIONS", NUMBER, AT(max_connections), "16384", 1, 1000000, .meaning = "accepting pauses at this many"},

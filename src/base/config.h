@@ -63,6 +63,7 @@ struct config {
     uint64_t spill_limit;
     uint64_t source_wait, source_idle;
     uint64_t job_timeout, stall_timeout;
+    uint64_t row_limit, byte_limit; /* of every file; 0: no bound */
     uint64_t shutdown_grace;
     uint64_t sandbox; /* enum sandbox_choice; sandbox_is_default tells whether it was chosen */
     bool sandbox_is_default;

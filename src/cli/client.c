@@ -54,6 +54,16 @@ static const char *string_of(const json_t *object, const char *key)
     return json_string_value(json_object_get(object, key));
 }
 
+bool download_name_ok(const char *id, const char *name)
+{
+    size_t length = strlen(id);
+    if (strncmp(name, id, length) != 0 || name[length] != '.' || strlen(name) >= DOWNLOAD_NAME_MAX)
+        return false;
+    const char *suffix = name + length + 1;
+    size_t letters = strspn(suffix, "abcdefghijklmnopqrstuvwxyz0123456789.");
+    return letters > 0 && !suffix[letters] && suffix[0] != '.' && suffix[letters - 1] != '.' && !strstr(suffix, "..");
+}
+
 static void completed(struct client *c, const json_t *facts, const char *link)
 {
     struct download *d = c->download;
@@ -68,6 +78,10 @@ static void completed(struct client *c, const json_t *facts, const char *link)
     d->sha256 = sha256 && sha256[0] ? strdup(sha256) : NULL;
     d->rows = integer_or(facts, "rows", -1);
     d->bytes = integer_or(facts, "bytes", -1);
+    d->truncated = json_is_true(json_object_get(facts, "truncated"));
+    const char *name = string_of(facts, "filename");
+    if (name && download_name_ok(d->id, name))
+        snprintf(d->name, sizeof d->name, "%s", name);
     over(c, EXIT_OK);
 }
 
@@ -246,8 +260,9 @@ static enum exit_code give_up(struct client *c, enum http_outcome outcome, const
 static bool create(struct client *c, enum exit_code *ret_code)
 {
     json_t *request = json_pack("{s:s, s:s, s:s}", "dataset_id", c->options->dataset, "sql", c->options->sql,
-                                "format", c->options->format);
-    char *body = request ? json_dumps(request, JSON_COMPACT) : NULL;
+                                "format", "csv");
+    bool packed = request && json_object_update(request, c->options->form) == 0;
+    char *body = packed ? json_dumps(request, JSON_COMPACT) : NULL;
     json_decref(request);
     enum http_outcome outcome;
     struct error e;

@@ -7,8 +7,10 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/utf8.h"
 #include "cli/client.h"
 #include "cli/fetch.h"
+#include "format/file_form.h"
 
 #define PROGRAM "downloads-server get"
 #define SQL_MAX (4 * 1024 * 1024) /* the server's limit of a body */
@@ -27,7 +29,17 @@ static const char help[] =
     "  --sql-file FILE   the query, from a file (-: standard input)\n"
     "  --download ID     a download that exists already\n"
     "  --dataset ID      the dataset that the record names (default: cli)\n"
-    "  --format NAME     of the file (default: csv)\n"
+    "\n"
+    "What the file is to look like:\n"
+    "  --format NAME     csv (the default), tsv, json, ndjson (or jsonl), parquet, xlsx (or excel)\n"
+    "  --compression NAME\n"
+    "                    of csv, tsv, json, ndjson: none (the default), gzip, zstd; of parquet: zstd (the\n"
+    "                    default), snappy, none\n"
+    "  --option NAME=VALUE\n"
+    "                    an option of the format, such as delimiter=';', header=false, timezone=Asia/Kolkata;\n"
+    "                    as often as you like. docs/formats.md lists them\n"
+    "  --row-limit N     the file ends behind N rows\n"
+    "  --byte-limit N    the file ends before it has more than N bytes, counted before compression\n"
     "\n"
     "From whom:\n"
     "  --server URL      the server (default: $DOWNLOADS_SERVER, else http://127.0.0.1:8000)\n"
@@ -35,10 +47,11 @@ static const char help[] =
     "  --org ID          for which organisation (default: $DOWNLOADS_ORG)\n"
     "\n"
     "What to do with it:\n"
-    "  -o, --output FILE the file (-: standard output; default: <download id>.<format> here)\n"
+    "  -o, --output FILE the file (-: standard output; default: <download id>.<format> here,\n"
+    "                    with .gz or .zst behind it where it is compressed)\n"
     "  --print-link      print the link and fetch nothing\n"
     "  -q, --quiet, --no-progress\n"
-    "                    show errors only\n"
+    "                    show errors only, and that a file ends at a limit\n"
     "  --timeout SECONDS give up after so long (default: never)\n"
     "  --wait SECONDS    how long a server may stay busy or unreachable (default: 60)\n"
     "  -h, --help\n"
@@ -55,7 +68,8 @@ static const char help[] =
 
 struct get_options {
     char *server; /* without slashes at its end */
-    const char *user, *org, *dataset, *format, *output;
+    const char *user, *org, *dataset, *output;
+    json_t *form; /* what the file is to look like: members of the request */
     const char *sql, *sql_file, *download;
     bool print_link, quiet;
     int64_t timeout_ms; /* 0: none */
@@ -86,6 +100,38 @@ static bool parse_seconds(const char *option, const char *text, int64_t *ret_ms)
     return true;
 }
 
+/* --- what the file is to look like --- */
+
+static bool set_name(json_t *form, const char *option, const char *member, const char *text)
+{
+    if (!utf8_valid(text, strlen(text)))
+        return usage("%s takes UTF-8 text", option);
+    return json_object_set_new(form, member, json_string(text)) == 0 || usage("out of memory");
+}
+
+static bool set_limit(json_t *form, const char *option, const char *member, const char *text)
+{
+    errno = 0;
+    long long number = strtoll(text, NULL, 10);
+    if (errno || !*text || strspn(text, "0123456789") != strlen(text))
+        return usage("%s takes a whole number, not '%s'", option, text);
+    return json_object_set_new(form, member, json_integer(number)) == 0 || usage("out of memory");
+}
+
+/* Which options there are, and which values they take, is the server's to say. */
+static bool set_option(json_t *form, const char *text)
+{
+    const char *equals = strchr(text, '=');
+    if (!utf8_valid(text, strlen(text)))
+        return usage("--option takes UTF-8 text");
+    if (!equals || equals == text)
+        return usage("--option takes NAME=VALUE, such as header=false, not '%s'", text);
+    _cleanup_free_ char *name = strndup(text, (size_t)(equals - text));
+    if (!json_object_get(form, "options"))
+        json_object_set_new(form, "options", json_object());
+    return (name && file_option_set(json_object_get(form, "options"), name, equals + 1)) || usage("out of memory");
+}
+
 static const char *environment(const char *name, const char *otherwise)
 {
     const char *value = getenv(name);
@@ -101,6 +147,10 @@ enum option_id {
     OPT_DOWNLOAD,
     OPT_DATASET,
     OPT_FORMAT,
+    OPT_COMPRESSION,
+    OPT_OPTION,
+    OPT_ROW_LIMIT,
+    OPT_BYTE_LIMIT,
     OPT_PRINT_LINK,
     OPT_QUIET,
     OPT_HELP,
@@ -117,6 +167,10 @@ static const struct option long_options[] = {
     {"download", required_argument, NULL, OPT_DOWNLOAD},
     {"dataset", required_argument, NULL, OPT_DATASET},
     {"format", required_argument, NULL, OPT_FORMAT},
+    {"compression", required_argument, NULL, OPT_COMPRESSION},
+    {"option", required_argument, NULL, OPT_OPTION},
+    {"row-limit", required_argument, NULL, OPT_ROW_LIMIT},
+    {"byte-limit", required_argument, NULL, OPT_BYTE_LIMIT},
     {"output", required_argument, NULL, 'o'},
     {"print-link", no_argument, NULL, OPT_PRINT_LINK},
     {"quiet", no_argument, NULL, OPT_QUIET},
@@ -159,7 +213,19 @@ static bool parse_options(int argc, char **argv, struct get_options *o, const ch
             o->dataset = optarg;
             break;
         case OPT_FORMAT:
-            o->format = optarg;
+            ok = set_name(o->form, "--format", "format", optarg);
+            break;
+        case OPT_COMPRESSION:
+            ok = set_name(o->form, "--compression", "compression", optarg);
+            break;
+        case OPT_OPTION:
+            ok = set_option(o->form, optarg);
+            break;
+        case OPT_ROW_LIMIT:
+            ok = set_limit(o->form, "--row-limit", "row_limit", optarg);
+            break;
+        case OPT_BYTE_LIMIT:
+            ok = set_limit(o->form, "--byte-limit", "byte_limit", optarg);
             break;
         case OPT_PRINT_LINK:
             o->print_link = true;
@@ -220,6 +286,8 @@ static bool check_options(struct get_options *o, const char *server, struct down
     if (o->download && !uuid_parse(o->download, d->id))
         return usage("--download takes an id like 6f1c2f0e-0b7a-4c5e-9d2b-1f2a3b4c5d6e, not '%s'",
                      o->download);
+    if (o->download && json_object_size(o->form) > 0)
+        return usage("--download fetches a file as it was made: formats, options and limits go with a query");
     if (o->print_link && o->output)
         return usage("--print-link fetches nothing: there is no use for --output");
     size_t len = strlen(server);
@@ -314,7 +382,7 @@ static enum exit_code fetch(struct session *s, const struct get_options *o, cons
 {
     char by_id[UUID_SIZE + sizeof d->format + 1];
     snprintf(by_id, sizeof by_id, "%s.%s", d->id, d->format[0] ? d->format : "download");
-    const char *path = o->output ? o->output : by_id;
+    const char *path = o->output ? o->output : d->name[0] ? d->name : by_id;
     struct error e;
     if (sink->fd < 0 && !sink_open(sink, path, &e)) {
         display_print(&s->display, "%s", e.message);
@@ -328,6 +396,19 @@ static enum exit_code fetch(struct session *s, const struct get_options *o, cons
     if (!code)
         say_what_came(s, path, d, bytes, sha256);
     return code;
+}
+
+/* Of those who asked for quiet, too: what is missing is worth a line. */
+static void say_truncated(struct session *s, const struct download *d)
+{
+    _cleanup_buf_ struct buf rows;
+    buf_init(&rows, 64);
+    if (d->rows >= 0)
+        format_count(&rows, d->rows);
+    if (rows.len && buf_ok(&rows))
+        display_print(&s->display, "the file ends at a limit: %s rows", rows.data);
+    else
+        display_print(&s->display, "the file ends at a limit");
 }
 
 static enum exit_code print_link(const char *link)
@@ -344,11 +425,13 @@ static enum exit_code run(struct session *s, const struct get_options *o, const 
                                                                  .org = o->org,
                                                                  .sql = sql,
                                                                  .dataset = o->dataset,
-                                                                 .format = o->format},
+                                                                 .form = o->form},
                                         d);
     bool waits = d->id[0] && !d->link;
     if (!code)
         code = o->print_link ? print_link(d->link) : fetch(s, o, d, sink);
+    if (!code && d->truncated)
+        say_truncated(s, d);
     bool can_resume =
         code == EXIT_INTERRUPTED || code == EXIT_UNREACHABLE ||
         (code == EXIT_FAILED && s->deadline_ms && clock_monotonic_ms() >= s->deadline_ms && waits);
@@ -360,10 +443,11 @@ static enum exit_code run(struct session *s, const struct get_options *o, const 
 int cli_get_main(int argc, char **argv)
 {
     setlocale(LC_CTYPE, "");
-    struct get_options o = {.user = environment("DOWNLOADS_USER", ""),
+    json_auto_t *form = json_object();
+    struct get_options o = {.form = form,
+                            .user = environment("DOWNLOADS_USER", ""),
                             .org = environment("DOWNLOADS_ORG", ""),
                             .dataset = "cli",
-                            .format = "csv",
                             .wait_ms = DEFAULT_WAIT_S * 1000};
     const char *server = environment("DOWNLOADS_SERVER", "http://127.0.0.1:8000");
     int code;

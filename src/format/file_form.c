@@ -90,6 +90,19 @@ const char *file_media_type(const char *name)
     return "application/octet-stream";
 }
 
+const char *file_form_altered_name(const struct file_form *form)
+{
+    switch (form->format) {
+    case FILE_CSV:
+    case FILE_TSV:
+        return form->excel_safe ? "guarded_cells" : NULL;
+    case FILE_XLSX:
+        return form->cut_long_text ? "cut_cells" : NULL;
+    default:
+        return NULL;
+    }
+}
+
 /* --- the options --- */
 
 typedef bool check_fn(const struct file_form *form, const char *text, struct error *e);
@@ -131,7 +144,8 @@ static const struct option options[] = {
     {"integers", JSONS, CHOICE, AT(integers_as_text), .words = {"number", "string"}},
     {"decimals", JSONS, CHOICE, AT(decimals_as_text), .words = {"number", "string"}},
     {"non_finite", JSONS, CHOICE, AT(non_finite_as_text), .words = {"null", "string"}},
-    {"row_group_size", BIT(FILE_PARQUET), NUMBER, AT(row_group_size), .least = FILE_ROW_GROUP_MIN, .most = FILE_ROW_GROUP_MAX},
+    {"row_group_size", BIT(FILE_PARQUET), NUMBER, AT(row_group_size), .least = FILE_ROW_GROUP_MIN,
+     .most = FILE_ROW_GROUP_MAX},
     {"sheet_name", BIT(FILE_XLSX), TEXT, AT(sheet_name), .most = 3 * FILE_SHEET_MAX, .check = check_sheet_name},
     {"freeze_header", BIT(FILE_XLSX), FLAG, AT(freeze_header)},
     {"bold_header", BIT(FILE_XLSX), FLAG, AT(bold_header)},
@@ -151,6 +165,21 @@ static const struct option *find_option(const char *name)
     return NULL;
 }
 
+/* What is quoted of a name that is not known: whole characters. */
+#define SHOWN_MAX 64
+
+static int shown(const char *name)
+{
+    return (int)utf8_prefix(name, strlen(name), SHOWN_MAX);
+}
+
+/* NULL: no string, or one that does not end where it seems to. */
+static const char *string_of(const json_t *value)
+{
+    const char *text = json_string_value(value);
+    return text && strlen(text) == json_string_length(value) ? text : NULL;
+}
+
 static bool check_null_text(const struct file_form *form, const char *text, struct error *e)
 {
     (void)form;
@@ -166,10 +195,12 @@ static bool check_timezone(const struct file_form *form, const char *text, struc
 {
     (void)form;
     return bsearch(text, timezone_names, timezone_count, sizeof *timezone_names, compare_names) ||
-           error_set(e, ERROR_INVALID, "option timezone must be a name like UTC or Asia/Kolkata; '%s' is not known", text);
+           error_set(e, ERROR_INVALID, "option timezone must be a name like UTC or Asia/Kolkata; '%s' is not known",
+                     text);
 }
 
-/* Excel's rules: https://support.microsoft.com/office/3f1f7148-ee83-404d-8ef0-9ff99fbad1f9 */
+/* Excel's rules: https://support.microsoft.com/office/3f1f7148-ee83-404d-8ef0-9ff99fbad1f9. And U+FFFE and U+FFFF
+ * are no characters of XML 1.0 (2.2). */
 static bool check_sheet_name(const struct file_form *form, const char *text, struct error *e)
 {
     (void)form;
@@ -178,11 +209,13 @@ static bool check_sheet_name(const struct file_form *form, const char *text, str
         unsigned char c = (unsigned char)text[i];
         units += (c & 0xc0) != 0x80;
         units += c >= 0xf0; /* two UTF-16 units */
-        if (c < 0x20 || c == 0x7f || strchr("[]:*?/\\", c))
-            return error_set(e, ERROR_INVALID, "option sheet_name must not have any of []:*?/\\ or a control character");
+        bool no_xml = strncmp(text + i, "\xef\xbf\xbe", 3) == 0 || strncmp(text + i, "\xef\xbf\xbf", 3) == 0;
+        if (c < 0x20 || c == 0x7f || no_xml || strchr("[]:*?/\\", c))
+            return error_set(e, ERROR_INVALID,
+                             "option sheet_name must not have any of []:*?/\\ or a control character");
     }
-    if (length == 0 || units > FILE_SHEET_MAX)
-        return error_set(e, ERROR_INVALID, "option sheet_name must have 1 to %d characters", FILE_SHEET_MAX);
+    if (units > FILE_SHEET_MAX)
+        return error_set(e, ERROR_INVALID, "option sheet_name must have at most %d characters", FILE_SHEET_MAX);
     if (text[0] == '\'' || text[length - 1] == '\'' || strcasecmp(text, "History") == 0)
         return error_set(e, ERROR_INVALID, "option sheet_name must not be History, and not begin or end with '");
     return true;
@@ -194,7 +227,8 @@ static bool set_delimiter(const struct option *o, struct file_form *form, const 
     static const char allowed[] = ",;|\t:~^!*$%&\x01\x1f ";
     const char *letter = strcmp(text, "\\t") == 0 ? "\t" : text;
     if (strlen(letter) != 1 || !strchr(allowed, *letter))
-        return error_set(e, ERROR_INVALID, "option delimiter must be one of , ; | : ~ ^ ! * $ %% & a tab, a space, U+0001 or U+001F");
+        return error_set(e, ERROR_INVALID,
+                         "option delimiter must be one of , ; | : ~ ^ ! * $ %% & a tab, a space, U+0001 or U+001F");
     *(char *)place(o, form) = *letter;
     return true;
 }
@@ -221,7 +255,7 @@ static bool set_text(const struct option *o, struct file_form *form, const char 
     return true;
 }
 
-/* null is the default, as if it were missing. */
+/* null is the default, as if it were missing; so is an empty text where a text belongs. */
 static bool set_option(const struct option *o, struct file_form *form, const json_t *value, struct error *e)
 {
     if (json_is_null(value))
@@ -234,14 +268,16 @@ static bool set_option(const struct option *o, struct file_form *form, const jso
     }
     if (o->kind == NUMBER) {
         if (!json_is_integer(value) || json_integer_value(value) < o->least || json_integer_value(value) > o->most)
-            return error_set(e, ERROR_INVALID, "option %s must be a whole number from %" PRIu32 " to %" PRIu32, o->name, o->least,
-                             o->most);
+            return error_set(e, ERROR_INVALID, "option %s must be a whole number from %" PRIu32 " to %" PRIu32, o->name,
+                             o->least, o->most);
         *(uint32_t *)place(o, form) = (uint32_t)json_integer_value(value);
         return true;
     }
-    const char *text = json_string_value(value);
+    const char *text = string_of(value);
     if (!text)
         return error_set(e, ERROR_INVALID, "option %s must be a string", o->name);
+    if (!*text)
+        return true;
     if (o->kind == LETTER)
         return set_delimiter(o, form, text, e);
     return o->kind == CHOICE ? set_choice(o, form, text, e) : set_text(o, form, text, e);
@@ -252,9 +288,10 @@ static bool fail_unknown(const char *name, const struct file_form *form, struct 
     char known[512] = "";
     for (size_t i = 0, length = 0; i < ARRAY_SIZE(options); i++)
         if (options[i].formats & BIT(form->format))
-            length += (size_t)snprintf(known + length, sizeof known - length, "%s%s", length ? ", " : "", options[i].name);
-    return error_set(e, ERROR_INVALID, "unknown option '%.64s' for the format %s: there are %s", name, formats[form->format].name,
-                     known);
+            length += (size_t)snprintf(known + length, sizeof known - length, "%s%s", length ? ", " : "",
+                                       options[i].name);
+    return error_set(e, ERROR_INVALID, "unknown option '%.*s' for the format %s: there are %s", shown(name), name,
+                     formats[form->format].name, known);
 }
 
 static bool read_options(const json_t *given, struct file_form *form, struct error *e)
@@ -284,9 +321,9 @@ static bool read_options(const json_t *given, struct file_form *form, struct err
 static bool read_text(const json_t *request, const char *name, const char **ret, struct error *e)
 {
     const json_t *value = json_object_get(request, name);
-    if (value && !json_is_string(value) && !json_is_null(value))
+    const char *text = string_of(value);
+    if (value && !text && !json_is_null(value))
         return error_set(e, ERROR_INVALID, "%s must be a string", name);
-    const char *text = json_string_value(value);
     *ret = text && *text ? text : NULL;
     return true;
 }
@@ -302,7 +339,8 @@ static bool find_format(const char *name, enum file_format *ret, struct error *e
             return true;
         }
     return error_set(e, ERROR_INVALID,
-                     "unknown format '%.64s': there are csv, tsv, json, ndjson (or jsonl), parquet, xlsx (or excel)", name);
+                     "unknown format '%.*s': there are csv, tsv, json, ndjson (or jsonl), parquet, xlsx (or excel)",
+                     shown(name), name);
 }
 
 static bool find_compression(const char *name, struct file_form *form, struct error *e)
@@ -320,7 +358,7 @@ static bool find_compression(const char *name, struct file_form *form, struct er
         size_t length = strlen(allowed);
         snprintf(allowed + length, sizeof allowed - length, "%s%s", length ? ", " : "", compressions[i].name);
     }
-    return error_set(e, ERROR_INVALID, "unknown compression '%.64s' for the format %s: allowed is %s", name,
+    return error_set(e, ERROR_INVALID, "unknown compression '%.*s' for the format %s: allowed is %s", shown(name), name,
                      formats[form->format].name, allowed);
 }
 
@@ -344,7 +382,8 @@ bool file_form_read(const json_t *request, struct file_form *ret_form, struct er
         return false;
     struct file_form form = file_form_default(format);
     if (!find_compression(compression, &form, e) || !read_options(json_object_get(request, "options"), &form, e) ||
-        !read_limit(request, "row_limit", &form.row_limit, e) || !read_limit(request, "byte_limit", &form.byte_limit, e))
+        !read_limit(request, "row_limit", &form.row_limit, e) ||
+        !read_limit(request, "byte_limit", &form.byte_limit, e))
         return false;
     *ret_form = form;
     return true;

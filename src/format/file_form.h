@@ -19,7 +19,7 @@ enum file_compression { COMPRESSION_NONE, COMPRESSION_GZIP, COMPRESSION_ZSTD, CO
 
 #define FILE_NULL_MAX 64      /* bytes of the text that stands for NULL */
 #define FILE_TIMEZONE_MAX 64  /* bytes; the longest name has 32 */
-#define FILE_SHEET_MAX 31     /* characters of a sheet's name, as Excel counts them (UTF-16 units); at most three bytes each */
+#define FILE_SHEET_MAX 31     /* characters of a sheet's name as Excel counts them, UTF-16 units: 3 bytes at most */
 #define FILE_SUFFIX_MAX 16    /* bytes of "ndjson.zst" and its like */
 #define FILE_FORM_MAX 4096    /* bytes of a form as JSON */
 #define FILE_ROW_GROUP_MIN 2048
@@ -61,8 +61,8 @@ struct file_form {
 };
 
 /* Reads the members "format", "compression", "options", "row_limit" and "byte_limit" of `request`; others are not
- * looked at. Missing, null and "" are the default; the default format is csv. ERROR_INVALID names the member, or the
- * option, and what would do. */
+ * looked at. What is missing or null, or "" where a text belongs, is the default, of members and of options; the
+ * default format is csv. ERROR_INVALID names the member, or the option, and what would do. */
 MUST_CHECK bool file_form_read(const json_t *request, struct file_form *ret_form, struct error *e);
 
 /* The form that file_form_read() gives for the bare format. */
@@ -82,9 +82,13 @@ const char *file_compression_name(enum file_compression compression);
 /* What follows the dot in the file's name: "csv", "csv.gz", "parquet". */
 void file_form_suffix(const struct file_form *form, char ret[FILE_SUFFIX_MAX]);
 
-/* The media type of a file whose name ends so ("csv.gz", or a whole name "x/y.csv.gz"); "application/octet-stream" where
- * it is none of ours. */
+/* The media type of a file whose name ends so ("csv.gz", or a whole name "x/y.csv.gz"); "application/octet-stream"
+ * where it is none of ours. */
 const char *file_media_type(const char *name);
+
+/* What the record calls the number of cells that such a file has altered: "guarded_cells" (excel_safe), "cut_cells"
+ * (cut_long_text). NULL: it alters none. */
+const char *file_form_altered_name(const struct file_form *form);
 
 /* For a command line: sets `name` in the object `options`, as JSON of the type that the option has; a name that is not
  * known is set as text, for the server to refuse. false: out of memory. */

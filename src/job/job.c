@@ -1,11 +1,13 @@
 #include "job/job.h"
 
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "format/file_form.h"
 
 static const char *const status_names[] = {
     [JOB_PENDING] = "pending", [JOB_PROCESSING] = "processing", [JOB_COMPLETED] = "completed",
@@ -19,9 +21,13 @@ void job_release(struct job *j)
     free(j->dataset_id);
     free(j->sql);
     free(j->format);
+    free(j->form);
+    free(j->suffix);
     free(j->link);
     free(j->error_message);
     free(j->last_error);
+    free(j->columns);
+    free(j->details);
     *j = (struct job){0};
 }
 
@@ -82,11 +88,16 @@ bool job_may_become(enum job_status from, enum job_status to)
     return false;
 }
 
+const char *job_suffix(const struct job *j)
+{
+    return j->suffix ? j->suffix : j->format;
+}
+
 char *job_object_key(const struct job *j, uint32_t attempt)
 {
     char *key = NULL;
-    int length = attempt <= 1 ? asprintf(&key, "%s/%s.%s", j->org_id, j->id, j->format)
-                              : asprintf(&key, "%s/%s-%" PRIu32 ".%s", j->org_id, j->id, attempt, j->format);
+    int length = attempt <= 1 ? asprintf(&key, "%s/%s.%s", j->org_id, j->id, job_suffix(j))
+                              : asprintf(&key, "%s/%s-%" PRIu32 ".%s", j->org_id, j->id, attempt, job_suffix(j));
     return length < 0 ? NULL : key;
 }
 
@@ -190,12 +201,81 @@ static void append_attempts(struct buf *out, const struct job_attempt_list *l)
     buf_append_text(out, "]");
 }
 
-/* Everything behind `sql`. */
-static void append_rest(struct buf *out, const struct job *j, const struct job_attempt_list *attempts)
+static int append_bytes(const char *data, size_t length, void *out)
+{
+    buf_append(out, data, length);
+    return 0;
+}
+
+/* The members of a JSON object that a store holds, but for the one of the name `but`. What is none (a row that others
+ * changed by hand) has no members. */
+static void append_members(struct buf *out, const char *object, const char *but)
+{
+    const char *name;
+    json_t *value, *o = object ? json_loads(object, 0, NULL) : NULL;
+    json_object_foreach(o, name, value)
+    {
+        if (strcmp(name, but) == 0)
+            continue;
+        buf_append_text(out, ",");
+        append_text(out, name, strlen(name));
+        buf_append_text(out, ":");
+        if (json_dump_callback(value, append_bytes, out, JSON_COMPACT | JSON_ENCODE_ANY) < 0)
+            out->failed = true; /* out of memory */
+    }
+    json_decref(o);
+}
+
+#define COLUMNS_NAME ",\"columns\":"
+#define COLUMNS_MARK ",\"columns_truncated\":true"
+
+/* Bytes of the columns with their name. */
+static size_t columns_length(const struct job *j)
+{
+    return j->columns ? strlen(COLUMNS_NAME) + strlen(j->columns) : 0;
+}
+
+/* What a result is like, but for its columns; `marked`: they are left out, and that is to be said. */
+static void append_details(struct buf *out, const struct job *j, bool marked)
+{
+    if (!j->details)
+        return;
+    append_member(out, "content_type", file_media_type(job_suffix(j)));
+    buf_printf(out, ",\"filename\":\"%s.%s\"", j->id, job_suffix(j));
+    append_members(out, j->details, marked ? "columns_truncated" : "");
+    if (marked)
+        buf_append_text(out, COLUMNS_MARK);
+}
+
+static void append_columns(struct buf *out, const struct job *j)
+{
+    if (!j->columns)
+        return;
+    buf_append_text(out, COLUMNS_NAME);
+    buf_append_text(out, j->columns);
+}
+
+void job_append_result(struct buf *out, const struct job *j, size_t max)
+{
+    size_t begin = out->len;
+    append_details(out, j, false);
+    if (!buf_ok(out) || !j->details)
+        return;
+    if (j->columns && out->len - begin + columns_length(j) <= max) {
+        append_columns(out, j);
+        return;
+    }
+    out->len = begin;
+    append_details(out, j, true);
+}
+
+/* Everything behind `sql`, but for the columns and the end. */
+static void append_rest(struct buf *out, const struct job *j, const struct job_attempt_list *attempts, bool marked)
 {
     append_member(out, "dataset_id", j->dataset_id);
     append_member(out, "status", job_status_name(j->status));
     append_member(out, "format", j->format);
+    append_members(out, j->form, "format");
     append_member(out, "pre_signed_url", j->link);
     append_member(out, "error_message", j->error_message);
     append_time(out, "created_at", j->created_at);
@@ -221,34 +301,49 @@ static void append_rest(struct buf *out, const struct job *j, const struct job_a
         append_member(out, "error_code", error_code_name(j->error_code));
     if (j->status == JOB_PROCESSING && j->percent >= 0)
         buf_printf(out, ",\"percent\":%.1f", j->percent);
+    append_details(out, j, marked);
     if (attempts)
         append_attempts(out, attempts);
-    buf_append(out, "}", 1);
+}
+
+#define SQL_MARK ",\"sql_truncated\":true"
+
+static size_t room(size_t max, size_t taken)
+{
+    return max > taken ? max - taken : 0;
 }
 
 static void append_json(struct buf *out, const struct job *j, const struct job_attempt_list *attempts, size_t max_line)
 {
-    static const char mark[] = ",\"sql_truncated\":true";
     _cleanup_buf_ struct buf head, rest;
     buf_init(&head, 256); /* an id */
     buf_printf(&head, "{\"id\":\"%s\",\"sql\":", j->id);
     buf_init(&rest, out->max);
-    append_rest(&rest, j, attempts);
+    append_rest(&rest, j, attempts, false);
+    size_t length = strlen(j->sql), keep = length;
+    size_t fixed = head.len + strlen("\"\"") + rest.len + strlen("}") + (j->sql_cut ? strlen(SQL_MARK) : 0);
+    bool columns = !max_line || (j->columns && fixed + columns_length(j) <= max_line &&
+                                 escaped_prefix(j->sql, length, max_line - fixed - columns_length(j)) == length);
+    if (j->details && !columns) {
+        fixed -= rest.len;
+        buf_clear(&rest);
+        append_rest(&rest, j, attempts, true);
+        fixed += rest.len;
+    }
     if (!buf_ok(&head) || !buf_ok(&rest)) {
         out->failed = true;
         return;
     }
-    size_t length = strlen(j->sql), keep = length;
-    size_t fixed = head.len + strlen("\"\"") + rest.len + (j->sql_cut ? strlen(mark) : 0);
-    if (max_line && escaped_prefix(j->sql, length, max_line > fixed ? max_line - fixed : 0) < length) {
-        fixed += strlen(mark);
-        keep = escaped_prefix(j->sql, length, max_line > fixed ? max_line - fixed : 0);
-    }
+    if (max_line && !(columns && j->columns) && escaped_prefix(j->sql, length, room(max_line, fixed)) < length)
+        keep = escaped_prefix(j->sql, length, room(max_line, fixed + strlen(SQL_MARK)));
     buf_append(out, head.data, head.len);
     append_text(out, j->sql, keep);
     if (keep < length || j->sql_cut)
-        buf_append_text(out, mark);
+        buf_append_text(out, SQL_MARK);
     buf_append(out, rest.data, rest.len);
+    if (columns)
+        append_columns(out, j);
+    buf_append_text(out, "}");
 }
 
 void job_append_json(struct buf *out, const struct job *j, size_t max_line)

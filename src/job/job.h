@@ -82,16 +82,26 @@ enum error_code job_error_code_parse(const char *name);
  * processing -> pending. */
 bool job_may_become(enum job_status from, enum job_status to);
 
-/* "<org>/<id>.<format>" for the first attempt, "<org>/<id>-<attempt>.<format>" for a later one. NULL: out of
+/* What follows the dot in the file's name: `suffix`, or `format` where that is not known. */
+const char *job_suffix(const struct job *j);
+
+/* "<org>/<id>.<suffix>" for the first attempt, "<org>/<id>-<attempt>.<suffix>" for a later one. NULL: out of
  * memory. */
 char *job_object_key(const struct job *j, uint32_t attempt);
 
 /* Appends the record as one line of JSON, without a line end. Where `max_line` is not 0 and the line would be
- * longer, `sql` is cut to fit (at a whole character); where it is cut "sql_truncated":true says so. Nothing
- * else is cut: a limit on the other texts is the business of whoever takes them from outside. */
+ * longer, first the columns are left out ("columns_truncated":true says so), then `sql` is cut to fit (at a whole
+ * character; "sql_truncated":true). Nothing else is cut: a limit on the other texts is the business of whoever takes
+ * them from outside. A record without columns that has a result (of a poll) says that they are left out, too; but not
+ * where `max_line` is 0 (of a list).
+ * Members of the result (content_type, filename, columns and those of `details`) stand only where `details` is. */
 void job_append_json(struct buf *out, const struct job *j, size_t max_line);
 
-/* The same, whole, with the attempts. */
+/* These members of the result alone, each with a comma in front: nothing without `details`; the columns only where it
+ * all takes at most `max` bytes, else the mark. */
+void job_append_result(struct buf *out, const struct job *j, size_t max);
+
+/* The same as job_append_json(), whole, with the attempts. */
 void job_append_json_with_attempts(struct buf *out, const struct job *j, const struct job_attempt_list *attempts);
 
 #endif

@@ -42,6 +42,10 @@ bool pg_read_job(struct pg_row *r, int at, struct job *ret, struct error *e)
     j.last_error = pg_row_text(r, at + 23);
     _cleanup_free_ char *last_error_code = pg_row_text(r, at + 24);
     j.last_error_code = last_error_code ? job_error_code_parse(last_error_code) : ERROR_NONE;
+    j.form = pg_row_text(r, at + 25);
+    j.suffix = pg_row_text(r, at + 26);
+    j.columns = pg_row_text(r, at + 27);
+    j.details = pg_row_text(r, at + 28);
     if (!pg_row_ok(r, e))
         return false;
     if (!j.user_id || !j.org_id || !j.dataset_id || !j.sql || !j.format || !status)

@@ -5,7 +5,7 @@
 #include "job/pg_db.h"
 #include "job/store.h"
 
-#define PG_JOB_COLUMNS 25 /* of JOB_COLUMNS (pg_statements.h) */
+#define PG_JOB_COLUMNS 29 /* of JOB_COLUMNS (pg_statements.h) */
 
 /* JOB_COLUMNS, the first of them at `at`. What is NULL reads as 0. */
 MUST_CHECK bool pg_read_job(struct pg_row *r, int at, struct job *ret, struct error *e);

@@ -120,6 +120,9 @@ static const struct {
       "ALTER TABLE downloads_attempts ADD COLUMN outcome text, ADD COLUMN owner text,"
       "  ADD COLUMN started_at timestamptz, ADD COLUMN ended_at timestamptz,"
       "  ADD COLUMN error text, ADD COLUMN error_code text"}},
+    {"formats",
+     {"ALTER TABLE downloads_jobs ADD COLUMN form text, ADD COLUMN suffix text, ADD COLUMN columns text,"
+      "  ADD COLUMN details text"}},
 };
 
 /* What is there. */

@@ -11,13 +11,13 @@
 
 /* The columns in the order of read_job(), of `downloads d` and `downloads_jobs j`; a record without a row
  * in that is whole, too. `sql` is the expression of that column, `cut` tells whether it is only its
- * beginning. */
-#define JOB_COLUMNS(sql, cut)                                                                                \
+ * beginning; `columns` is of the result's. */
+#define JOB_COLUMNS(sql, cut, columns)                                                                       \
     " d.id, d.user_id, d.org_id, d.dataset_id, " sql ", d.format, d.status::text, d.created_at,"             \
     " d.updated_at, d.completed_at, d.expires_at, d.pre_signed_url, d.error_message, j.error_code,"          \
     " j.version, j.attempt, j.rows, j.bytes, j.percent, j.sha256, " cut ","                                  \
-    " j.failures, j.rescues, j.last_error, j.last_error_code "
-#define WHOLE_JOB JOB_COLUMNS("d.sql", "false")
+    " j.failures, j.rescues, j.last_error, j.last_error_code, j.form, j.suffix, " columns ", j.details "
+#define WHOLE_JOB JOB_COLUMNS("d.sql", "false", "j.columns")
 
 #define NOW_US "(extract(epoch FROM statement_timestamp()) * 1000000)::bigint"
 #define TIME(us) "('epoch'::timestamptz + " us "::bigint * interval '1 microsecond')"
@@ -107,6 +107,9 @@
 #define KEPT_AS_HISTORY                                                                                      \
     "((state = 'published' AND expires_at = 'infinity') OR (state = 'over' AND due_at = 'infinity'))"
 
+/* Bytes of the result's columns that POLL reads: more than an event has room for (event_text.h). */
+#define POLL_COLUMNS_MAX "8192"
+
 #define PG_STATEMENTS(X)                                                                                     \
     /* $1: org_max_running. At a start, when it may be another than before. */                               \
     X(SETTLE,                                                                                                \
@@ -119,7 +122,8 @@
       " WHERE q.id = p.id AND q.owner IS NULL AND q.held <> ($1::bigint > 0 AND p.place > $1::bigint)")      \
     /* $1 id, $2 user, $3 organisation, $4 dataset, $5 sql, $6 format, $7 queue size, $8 whether             \
      * lists go by downloads_seen, $9 org_max_queued, $10 org_max_running, $11, $12, $13 the frontier        \
-     * (tag, seq, due). The time is NULL where there is no room. The tag is fair_tag()'s. */                 \
+     * (tag, seq, due), $14 form, $15 suffix. The time is NULL where there is no room. The tag is            \
+     * fair_tag()'s. */                                                                                      \
     X(CREATE,                                                                                                \
       "WITH state AS MATERIALIZED (SELECT"                                                                   \
       " " COUNT(READY("$11", "$12"), "$7") " + " COUNT(LATER("$13"), "$7") " + " COUNT("held", "$7")         \
@@ -135,8 +139,8 @@
       "  (id, user_id, org_id, dataset_id, sql, format, status, created_at, updated_at)"                     \
       "  SELECT $1, $2, $3, $4, $5, $6, 'pending', statement_timestamp(), statement_timestamp()"             \
       "  FROM place WHERE NOT full_of_all AND NOT full_of_org RETURNING id, org_id, user_id, created_at),"   \
-      " job AS (INSERT INTO downloads_jobs (id, version, attempt, rows, bytes)"                              \
-      "  SELECT id, 1, 0, 0, 0 FROM record),"                                                                \
+      " job AS (INSERT INTO downloads_jobs (id, version, attempt, rows, bytes, form, suffix)"                \
+      "  SELECT id, 1, 0, 0, 0, $14, $15 FROM record),"                                                      \
       " queue AS (INSERT INTO downloads_queue (id, org_id, tag, held)"                                       \
       "  SELECT id, org_id, tag, held FROM record, place),"                                                  \
       " seen AS (INSERT INTO downloads_seen (id, org_id, user_id, created_at)"                               \
@@ -174,7 +178,8 @@
       "  AND a.state = 'running'),"                                                                          \
       " attempt AS (INSERT INTO downloads_attempts (id, attempt, object_key, state, owner, started_at)"      \
       "  SELECT r.id, job.attempt, r.org_id || '/' || r.id ||"                                               \
-      "   CASE WHEN job.attempt > 1 THEN '-' || job.attempt ELSE '' END || '.' || r.format, 'running',"      \
+      "   CASE WHEN job.attempt > 1 THEN '-' || job.attempt ELSE '' END || '.' ||"                           \
+      "   coalesce(job.suffix, r.format), 'running',"                                                        \
       "   $1, statement_timestamp() FROM record r JOIN job ON job.id = r.id)"                                \
       " SELECT" WHOLE_JOB ", j.ready, j.tag, j.seq FROM record d JOIN job j ON j.id = d.id"                  \
       " ORDER BY j.tag, j.seq")                                                                              \
@@ -190,10 +195,11 @@
       " WHERE j.id = p.id AND j.attempt = p.attempt"                                                         \
       " AND EXISTS (SELECT FROM downloads_queue q WHERE q.id = p.id AND NOT " OWNED_BY("''") ")")            \
     /* $4 end of the link, $5 link, $6 rows, $7 bytes, $8 SHA-256, $9 object key, $10 org_max_running,       \
-     * $11, $12 the frontier (tag, seq). */                                                                  \
+     * $11, $12 the frontier (tag, seq), $13 columns, $14 details. */                                        \
     X(PUBLISH, END_RECORD("status = 'completed', completed_at = statement_timestamp(),"                      \
                           " expires_at = $4::timestamptz, pre_signed_url = $5")                              \
-                   END_JOB("rows = $6, bytes = $7, sha256 = $8, link_ends = r.expires_at")                   \
+                   END_JOB("rows = $6, bytes = $7, sha256 = $8, link_ends = r.expires_at, columns = $13,"    \
+                           " details = $14")                                                                 \
                        END_DEQUEUED("$10", "$11", "$12")                                                     \
                            END_ATTEMPT("state = 'published', outcome = 'published', object_key = $9,"        \
                                        " expires_at = r.expires_at") ENDED)                                  \
@@ -227,14 +233,14 @@
       " FROM downloads_attempts WHERE id = $1 ORDER BY attempt")                                             \
     /* $3 limit, $4 offset, $5 characters. Only as much of a long text is read as is shown. */               \
     X(LIST, "SELECT" JOB_COLUMNS("CASE WHEN octet_length(d.sql) <= $5 THEN d.sql ELSE left(d.sql, $5) END",  \
-                                 "octet_length(d.sql) > $5 AND length(left(d.sql, $5 + 1)) > $5")            \
+                                 "octet_length(d.sql) > $5 AND length(left(d.sql, $5 + 1)) > $5", "NULL")            \
             "FROM (SELECT * FROM downloads WHERE org_id = $1 AND user_id = $2"                               \
             "  ORDER BY created_at DESC, id DESC LIMIT $3 OFFSET $4) d"                                      \
             " LEFT JOIN downloads_jobs j ON j.id = d.id ORDER BY d.created_at DESC, d.id DESC")              \
     /* The same by downloads_seen. */                                                                        \
     X(LIST_SEEN,                                                                                             \
       "SELECT" JOB_COLUMNS("CASE WHEN octet_length(d.sql) <= $5 THEN d.sql ELSE left(d.sql, $5) END",        \
-                           "octet_length(d.sql) > $5 AND length(left(d.sql, $5 + 1)) > $5")                  \
+                           "octet_length(d.sql) > $5 AND length(left(d.sql, $5 + 1)) > $5", "NULL")                  \
       "FROM (SELECT d.* FROM downloads_seen s JOIN downloads d ON d.id = s.id"                               \
       "  WHERE s.org_id = $1 AND s.user_id = $2"                                                             \
       "  ORDER BY s.created_at DESC, s.id DESC LIMIT $3 OFFSET $4) d"                                        \
@@ -312,19 +318,20 @@
     X(POLL,                                                                                                  \
       "WITH watched AS MATERIALIZED (SELECT * FROM"                                                          \
       "  unnest($2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[]) w (id, version, rows, bytes))"         \
-      " SELECT CASE WHEN d.id IS NULL THEN 'gone' ELSE 'changed' END, w.id," JOB_COLUMNS("''", "true")       \
+      " SELECT CASE WHEN d.id IS NULL THEN 'gone' ELSE 'changed' END, w.id," JOB_COLUMNS("''", "true",       \
+             "CASE WHEN octet_length(j.columns) <= " POLL_COLUMNS_MAX " THEN j.columns END")                   \
       "  FROM watched w LEFT JOIN LATERAL (SELECT * FROM downloads d WHERE d.id = w.id OFFSET 0) d ON true"  \
       "  LEFT JOIN LATERAL (SELECT * FROM downloads_jobs j WHERE j.id = w.id OFFSET 0) j ON true"            \
       "  WHERE d.id IS NULL OR j.version > w.version OR j.rows <> w.rows OR j.bytes <> w.bytes"              \
       " UNION ALL"                                                                                           \
       " SELECT 'owned', q.id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL," \
       "  NULL, NULL, (SELECT j.attempt FROM downloads_jobs j WHERE j.id = q.id),"                            \
-      "  NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL"                                               \
+      "  NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL"                       \
       "  FROM downloads_queue q WHERE q.owner = $1 AND " RUNNING("$10")                                      \
       "  AND (SELECT true FROM downloads d WHERE d.id = q.id)"                                               \
       " UNION ALL"                                                                                           \
       " SELECT 'claimable', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,"   \
-      "  NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL"                       \
+      "  NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL" \
       "  WHERE (SELECT true FROM downloads_queue WHERE " READY("$7", "$8") " ORDER BY tag, seq LIMIT 1)"     \
       "  OR (SELECT true FROM downloads_queue WHERE " DUE("$9") " ORDER BY retry_at LIMIT 1)"                \
       "  OR ($6::boolean AND (SELECT true FROM downloads_queue q WHERE " LAPSED("$10")                       \

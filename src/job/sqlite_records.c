@@ -38,7 +38,9 @@ bool sqlite_read_job(struct sqlite3_stmt *st, struct job *ret, struct error *e)
     j.failures = (uint32_t)sqlite_row_integer(st, 21);
     j.rescues = (uint32_t)sqlite_row_integer(st, 22);
     _cleanup_free_ char *last_error_code = NULL;
-    if (!sqlite_row_text(st, 23, &j.last_error) || !sqlite_row_text(st, 24, &last_error_code))
+    if (!sqlite_row_text(st, 23, &j.last_error) || !sqlite_row_text(st, 24, &last_error_code) ||
+        !sqlite_row_text(st, 25, &j.form) || !sqlite_row_text(st, 26, &j.suffix) ||
+        !sqlite_row_text(st, 27, &j.columns) || !sqlite_row_text(st, 28, &j.details))
         return out_of_memory(e);
     j.last_error_code = last_error_code ? job_error_code_parse(last_error_code) : ERROR_NONE;
     *ret = j;

@@ -99,6 +99,12 @@ static const char *const sqlite_schema[] = {
     "ALTER TABLE downloads_attempts ADD COLUMN ended_at INTEGER;"
     "ALTER TABLE downloads_attempts ADD COLUMN error TEXT;"
     "ALTER TABLE downloads_attempts ADD COLUMN error_code TEXT;",
+
+    /* What the file is to look like, and what it came to; see struct job. */
+    "ALTER TABLE downloads_jobs ADD COLUMN form TEXT;"
+    "ALTER TABLE downloads_jobs ADD COLUMN suffix TEXT;"
+    "ALTER TABLE downloads_jobs ADD COLUMN columns TEXT;"
+    "ALTER TABLE downloads_jobs ADD COLUMN details TEXT;",
 };
 
 #endif

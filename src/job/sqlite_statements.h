@@ -4,12 +4,12 @@
 #define JOB_SQLITE_STATEMENTS_H
 
 /* The columns in the order of read_job(). A record without a row in downloads_jobs is whole, too. `sql` is
- * the expression of that column, `cut` tells whether it is only its beginning. */
-#define SELECT_JOB(sql, cut)                                                                        \
+ * the expression of that column, `cut` tells whether it is only its beginning; `columns` is of the result's. */
+#define SELECT_JOB(sql, cut, columns)                                                               \
     "SELECT d.id, d.user_id, d.org_id, d.dataset_id, " sql ", d.format, d.status, d.created_at,"    \
     " d.updated_at, d.completed_at, d.expires_at, d.pre_signed_url, d.error_message, j.error_code," \
     " j.version, j.attempt, j.rows, j.bytes, j.percent, j.sha256, " cut ","                         \
-    " j.failures, j.rescues, j.last_error, j.last_error_code"                                       \
+    " j.failures, j.rescues, j.last_error, j.last_error_code, j.form, j.suffix, " columns ", j.details" \
     " FROM downloads d LEFT JOIN downloads_jobs j ON j.id = d.id "
 
 /* The first that is ready: one that waits for its delay keeps its tag, and would hold the fair order back. */
@@ -58,7 +58,8 @@
     X(INSERT_RECORD, "INSERT INTO downloads"                                                                 \
                      " (id, user_id, org_id, dataset_id, sql, format, created_at, updated_at)"               \
                      " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)")                                             \
-    X(INSERT_JOB, "INSERT INTO downloads_jobs (id, version, attempt, rows, bytes) VALUES (?1, 1, 0, 0, 0)")  \
+    X(INSERT_JOB, "INSERT INTO downloads_jobs (id, version, attempt, rows, bytes, form, suffix)"             \
+                  " VALUES (?1, 1, 0, 0, 0, ?2, ?3)")                                                        \
     X(ENQUEUE, "INSERT INTO downloads_queue (id, org_id, tag, held) VALUES (?1, ?2, ?3, ?4)")                \
                                                                                                              \
     /* ?1 owner, ?2 now. */                                                                                  \
@@ -106,9 +107,9 @@
       "DELETE FROM downloads_attempts WHERE id = ?1 AND attempt = ?2 AND state <> 'running'")                \
     X(FORGET_HISTORY, "DELETE FROM downloads_attempts WHERE id = ?1 AND state <> 'running' AND due_at = ?2") \
                                                                                                              \
-    X(GET_JOB, SELECT_JOB("d.sql", "0") "WHERE d.id = ?1")                                                   \
+    X(GET_JOB, SELECT_JOB("d.sql", "0", "j.columns") "WHERE d.id = ?1")                                      \
     X(LIST_JOBS,                                                                                             \
-      SELECT_JOB("substr(d.sql, 1, ?5)", "length(d.sql) > ?5")                                               \
+      SELECT_JOB("substr(d.sql, 1, ?5)", "length(d.sql) > ?5", "NULL")                                       \
       "WHERE d.org_id = ?1 AND d.user_id = ?2"                                                               \
       " ORDER BY d.created_at DESC, d.id DESC LIMIT ?3 OFFSET ?4")                                           \
     X(UPDATE_RECORD,                                                                                         \
@@ -116,7 +117,7 @@
       " pre_signed_url = ?6, error_message = ?7 WHERE id = ?1")                                              \
     X(UPDATE_JOB, "UPDATE downloads_jobs SET version = ?2, attempt = ?3, rows = ?4, bytes = ?5,"             \
                   " percent = NULL, sha256 = ?6, error_code = ?7, failures = ?8, rescues = ?9,"              \
-                  " last_error = ?10, last_error_code = ?11 WHERE id = ?1")                                  \
+                  " last_error = ?10, last_error_code = ?11, columns = ?12, details = ?13 WHERE id = ?1")    \
     X(PROGRESS, "UPDATE downloads_jobs SET rows = ?3, bytes = ?4, percent = ?5"                              \
                 " WHERE id = ?1 AND attempt = ?2 AND EXISTS"                                                 \
                 " (SELECT 1 FROM downloads_queue q WHERE q.id = ?1 AND q.owner IS NOT NULL)")                \

@@ -61,7 +61,7 @@ struct job_result {
     int64_t expires_at;
     uint64_t rows, bytes;
     const char *sha256; /* hex */
-    const char *columns, *details; /* see struct job; NULL is allowed */
+    const char *columns, *details; /* see struct job; JSON, UTF-8; NULL is allowed */
 };
 
 struct job_progress {
@@ -108,7 +108,8 @@ struct job_id_list {
     size_t count;
 };
 struct job_poll_result {
-    struct job_list changed;  /* of the watched: a newer version, or other rows or bytes; `sql` is "" in these */
+    struct job_list changed;  /* of the watched: a newer version, or other rows or bytes; in these `sql` is "", and
+                                 `columns` NULL where it is long */
     struct job_id_list gone;  /* of the watched: the record is deleted */
     struct job_id_list owned; /* the jobs in the queue that are the owner's; also those of a claim() whose answer was
                                  lost, which their owner is to put back */
@@ -173,8 +174,8 @@ struct job_store_api {
     bool (*requeue)(struct job_store *s, const struct job_attempt *a, const struct error *why, uint64_t delay_ms,
                     struct job *ret, struct error *e);
 
-    /* Of one organisation; ERROR_NOT_FOUND. The list is of one user too, newest first. attempts() is of a job that
-     * get() found. */
+    /* Of one organisation; ERROR_NOT_FOUND. The list is of one user too, newest first, and has no `columns`. attempts()
+     * is of a job that get() found. */
     bool (*get)(struct job_store *s, const char *org_id, const char *id, struct job *ret, struct error *e);
     bool (*attempts)(struct job_store *s, const char *id, struct job_attempt_list *ret, struct error *e);
     bool (*list)(struct job_store *s, const char *org_id, const char *user_id, size_t limit, size_t offset,

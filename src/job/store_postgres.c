@@ -9,6 +9,7 @@
 #include "job/store.h"
 
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -208,13 +209,14 @@ static bool postgres_create(struct job_store *store, const struct job_request *r
     if (!uuid_random(j.id, e))
         return false;
     if (!copy(r->user_id, &j.user_id) || !copy(r->org_id, &j.org_id) || !copy(r->dataset_id, &j.dataset_id) ||
-        !copy(r->sql, &j.sql) || !copy(r->format, &j.format))
+        !copy(r->sql, &j.sql) || !copy(r->format, &j.format) || (r->form && !copy(r->form, &j.form)) ||
+        (r->suffix && !copy(r->suffix, &j.suffix)))
         return out_of_memory(e);
     _cleanup_pg_rows_ struct pg_rows *rows =
         QUERY(db_of(store), CREATE, e, TEXT(j.id), TEXT(j.user_id), TEXT(j.org_id), TEXT(j.dataset_id),
               TEXT(j.sql), TEXT(j.format), bound(b->queue_size), BOOL(!of(store)->indexed),
               bound(b->org_max_queued), bound(b->org_max_running), INTEGER(f->tag), INTEGER(f->seq),
-              INTEGER(f->due_at));
+              INTEGER(f->due_at), UNLESS(!r->form, TEXT(r->form)), UNLESS(!r->suffix, TEXT(r->suffix)));
     if (!rows || !read_created(rows, &j, e))
         return false;
     *ret = j;
@@ -342,15 +344,42 @@ static bool postgres_progress(struct job_store *store, const struct job_progress
     return execute(db_of(store), PROGRESS, values, ARRAY_SIZE(values), e) >= 0;
 }
 
+static struct pg_rows *publish_with(struct job_store *store, const struct job_attempt *a, const struct job_result *r,
+                                    const char *columns, struct error *e)
+{
+    char link_ends[TIME_SIZE];
+    return QUERY(db_of(store), PUBLISH, e, TEXT(a->id), INTEGER(a->attempt), TEXT(a->owner),
+                 time_value(r->expires_at, link_ends), TEXT(r->link), INTEGER(r->rows), INTEGER(r->bytes),
+                 TEXT(r->sha256), TEXT(r->object_key), INTEGER(store->bounds.org_max_running),
+                 INTEGER(of(store)->frontier.tag), INTEGER(of(store)->frontier.seq), UNLESS(!columns, TEXT(columns)),
+                 UNLESS(!r->details, TEXT(r->details)));
+}
+
+/* The same JSON without a character that some encoding lacks. NULL: out of memory. */
+static char *ascii_json(const char *json)
+{
+    json_t *value = json_loads(json, JSON_ALLOW_NUL, NULL);
+    char *text = value ? json_dumps(value, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
+    json_decref(value);
+    return text;
+}
+
+/* Columns are called as the query likes: names that the database cannot hold are stored in escapes, since a job whose
+ * end is refused would run for ever. */
 static bool postgres_publish(struct job_store *store, const struct job_attempt *a, const struct job_result *r,
                              struct job *ret, struct error *e)
 {
-    char link_ends[TIME_SIZE];
-    _cleanup_pg_rows_ struct pg_rows *rows =
-        QUERY(db_of(store), PUBLISH, e, TEXT(a->id), INTEGER(a->attempt), TEXT(a->owner),
-              time_value(r->expires_at, link_ends), TEXT(r->link), INTEGER(r->rows), INTEGER(r->bytes),
-              TEXT(r->sha256), TEXT(r->object_key), INTEGER(store->bounds.org_max_running),
-              INTEGER(of(store)->frontier.tag), INTEGER(of(store)->frontier.seq));
+    struct error refusal;
+    _cleanup_pg_rows_ struct pg_rows *rows = publish_with(store, a, r, r->columns, &refusal);
+    if (!rows && r->columns && refusal.code == ERROR_INVALID) {
+        _cleanup_free_ char *columns = ascii_json(r->columns);
+        if (!columns)
+            return out_of_memory(e);
+        if (!pg_db_queue(db_of(store), "ROLLBACK TO SAVEPOINT call", e))
+            return false;
+        rows = publish_with(store, a, r, columns, e);
+    } else if (!rows)
+        *e = refusal;
     return ended(db_of(store), rows, a, JOB_COMPLETED, ret, e);
 }
 

@@ -113,7 +113,8 @@ static bool change(struct sqlite_db *db, struct job *j, enum job_status to, stru
                    INTEGER(j->bytes), UNLESS(!j->sha256[0], TEXT(j->sha256)),
                    UNLESS(j->error_code == ERROR_NONE, TEXT(error_code_name(j->error_code))),
                    INTEGER(j->failures), INTEGER(j->rescues), UNLESS(!j->last_error, TEXT(j->last_error)),
-                   UNLESS(j->last_error_code == ERROR_NONE, TEXT(error_code_name(j->last_error_code))));
+                   UNLESS(j->last_error_code == ERROR_NONE, TEXT(error_code_name(j->last_error_code))),
+                   UNLESS(!j->columns, TEXT(j->columns)), UNLESS(!j->details, TEXT(j->details)));
 }
 
 /* The fence: the record, if the attempt is its current one and the caller's. Where the attempt has ended as
@@ -270,7 +271,8 @@ static bool sqlite_create(struct job_store *store, const struct job_request *r, 
     bool ok = choose_place(store, r->org_id, &tag, &held, e) && uuid_random(id, e) &&
               EXECUTE(db, INSERT_RECORD, e, TEXT(id), TEXT(r->user_id), TEXT(r->org_id), TEXT(r->dataset_id),
                       TEXT(r->sql), TEXT(r->format), INTEGER(clock_wall_us())) &&
-              EXECUTE(db, INSERT_JOB, e, TEXT(id)) &&
+              EXECUTE(db, INSERT_JOB, e, TEXT(id), UNLESS(!r->form, TEXT(r->form)),
+                      UNLESS(!r->suffix, TEXT(r->suffix))) &&
               EXECUTE(db, ENQUEUE, e, TEXT(id), TEXT(r->org_id), INTEGER(tag), INTEGER(held)) &&
               load(db, id, &j, e) && load_place(db, &j, e);
     if (!ok)
@@ -373,7 +375,8 @@ static bool end_as_published(struct job_store *store, const struct job_result *r
     j->rows = r->rows;
     j->bytes = r->bytes;
     snprintf(j->sha256, sizeof j->sha256, "%s", r->sha256);
-    return set_text(&j->link, r->link, e) && change(db, j, JOB_COMPLETED, e) &&
+    return set_text(&j->link, r->link, e) && (!r->columns || set_text(&j->columns, r->columns, e)) &&
+           (!r->details || set_text(&j->details, r->details, e)) && change(db, j, JOB_COMPLETED, e) &&
            leave_queue(store, j->id, e) &&
            EXECUTE(db, PUBLISH_ATTEMPT, e, TEXT(j->id), INTEGER(j->attempt), TEXT(r->object_key),
                    INTEGER(r->expires_at), INTEGER(clock_wall_us()));

@@ -56,8 +56,9 @@ enum link_type {
 };
 
 /* Where a job's processor time went: in the query itself (what is not in the others, the start of the process
- * included), in encoding its rows, in hashing the file's bytes and copying them into parts, which is one pass. */
-enum link_stage { LINK_QUERY, LINK_ENCODE, LINK_HASH, LINK_STAGES };
+ * included), in encoding its rows, in compressing them on threads of its own (not zstd's, which is in the query's share:
+ * the library's threads cannot be asked), in hashing the file's bytes and copying them into parts, which is one pass. */
+enum link_stage { LINK_QUERY, LINK_ENCODE, LINK_PACK, LINK_HASH, LINK_STAGES };
 
 struct link_message {
     uint32_t type;   /* enum link_type */

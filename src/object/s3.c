@@ -181,7 +181,7 @@ static bool probe_create(struct s3 *s3, struct probe *p, struct error *e)
     p->call->ask.method = "POST";
     p->call->ask.key = p->key;
     p->call->ask.query[p->call->ask.query_count++] = (struct sigv4_pair){"uploads", ""};
-    s3_ask_for_object(s3, &p->call->ask, "text/csv");
+    s3_ask_for_object(s3, &p->call->ask, "application/octet-stream");
     p->call->timeout_ms = CHECK_TIMEOUT_MS;
     p->call->once = true;
     p->call->done = on_probe;

@@ -24,6 +24,7 @@ struct api {
     struct api_files *files; /* NULL: the object store is not ours to serve */
     const struct drain_rate *drain_rate;
     uint64_t queue_size, org_max_queued;
+    uint64_t row_limit, byte_limit; /* of every file; 0: none */
     bool draining; /* a shutdown has begun: nothing new */
 };
 

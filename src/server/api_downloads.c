@@ -5,13 +5,14 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "format/file_form.h"
 #include "server/api.h"
 #include "server/event_text.h"
 
 #define LIST_DEFAULT 10
 #define LIST_MAX 100
 #define DATASET_MAX 1024
-#define BODY_VALUES_MAX 1000 /* clients send six; a million would hold the event loop for half a second */
+#define BODY_VALUES_MAX 1000 /* clients send six, or twenty with all options; a million would take half a second */
 #define RECORD_BODY_MAX (32 * 1024 * 1024) /* one record: its SQL may have 4 MiB, six times that when escaped */
 #define LIST_BODY_MAX ((size_t)LIST_MAX * (6 * JOB_LIST_SQL_MAX + 64 * 1024)) /* the rest of a record: under 64 KiB */
 
@@ -23,7 +24,8 @@ struct call {
     char *user, *org;
     char id[UUID_SIZE];
     uint64_t limit, offset;
-    json_t *body; /* of a creation: `asked` points into it */
+    json_t *body; /* of a creation: `asked` points into it, and to these */
+    char *form, suffix[FILE_SUFFIX_MAX];
     struct job_request asked;
     struct job job;
     struct job_list list;
@@ -38,6 +40,7 @@ static void call_free(struct call *c)
     free(c->user);
     free(c->org);
     json_decref(c->body);
+    free(c->form);
     job_release(&c->job);
     job_list_release(&c->list);
     job_attempt_list_release(&c->attempts);
@@ -117,6 +120,25 @@ static bool has_too_many_values(const char *json, size_t length)
     return commas >= BODY_VALUES_MAX;
 }
 
+/* What the file is to look like. The record has the format's own name, whichever was asked for. */
+static bool parse_form(struct call *c, struct error *e)
+{
+    struct file_form form;
+    if (!file_form_read(c->body, &form, e))
+        return false;
+    file_form_limit(&form, c->api->row_limit, c->api->byte_limit);
+    json_t *canonical = file_form_json(&form);
+    c->form = canonical ? json_dumps(canonical, JSON_COMPACT) : NULL;
+    json_decref(canonical);
+    if (!c->form)
+        return error_set(e, ERROR_INTERNAL, "out of memory");
+    file_form_suffix(&form, c->suffix);
+    c->asked.format = file_format_name(form.format);
+    c->asked.form = c->form;
+    c->asked.suffix = c->suffix;
+    return true;
+}
+
 static bool parse_creation(struct call *c, const char *body, size_t length, struct error *e)
 {
     json_error_t why;
@@ -128,8 +150,7 @@ static bool parse_creation(struct call *c, const char *body, size_t length, stru
     if (!json_is_object(c->body))
         return error_set(e, ERROR_INVALID, "the body must be a JSON object");
     struct job_request *asked = &c->asked;
-    if (!text_member(c->body, "sql", &asked->sql, e) || !text_member(c->body, "dataset_id", &asked->dataset_id, e) ||
-        !text_member(c->body, "format", &asked->format, e))
+    if (!text_member(c->body, "sql", &asked->sql, e) || !text_member(c->body, "dataset_id", &asked->dataset_id, e))
         return false;
     if (asked->sql[strspn(asked->sql, " \t\r\n")] == '\0')
         return error_set(e, ERROR_INVALID, "sql is missing");
@@ -137,13 +158,9 @@ static bool parse_creation(struct call *c, const char *body, size_t length, stru
         return error_set(e, ERROR_INVALID, "dataset_id is missing");
     if (strlen(asked->dataset_id) > DATASET_MAX)
         return error_set(e, ERROR_INVALID, "dataset_id is longer than %d bytes", DATASET_MAX);
-    if (*asked->format == '\0')
-        asked->format = "csv";
-    if (strcmp(asked->format, "csv") != 0)
-        return error_set(e, ERROR_INVALID, "unknown format '%.64s': allowed is csv", asked->format);
     asked->user_id = c->user;
     asked->org_id = c->org;
-    return true;
+    return parse_form(c, e);
 }
 
 static bool call_create(struct job_store *s, struct store_task *t, struct error *e)

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/task_queue.h"
+#include "format/file_form.h"
 #include "object/file_link.h"
 #include "server/byte_range.h"
 #include "server/file_headers.h"
@@ -203,7 +204,7 @@ static void begin_stream(struct transfer *t, int status)
 {
     t->stream = http_stream_begin(t->request, &(struct http_stream_options){
                                                   .status = status,
-                                                  .content_type = file_content_type(t->key),
+                                                  .content_type = file_media_type(t->key),
                                                   .length = (int64_t)t->left,
                                                   .closed = on_closed,
                                                   .drained = on_drained,
@@ -224,7 +225,7 @@ static void answer(struct transfer *t)
 
     const char *none_match = http_request_header(r, "If-None-Match");
     if (none_match && etag_is_listed(none_match, etag)) {
-        http_reply(r, 304, file_content_type(t->key), NULL, 0);
+        http_reply(r, 304, file_media_type(t->key), NULL, 0);
         t->request = NULL;
         transfer_end(t);
         return;

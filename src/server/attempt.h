@@ -7,7 +7,8 @@
  *   failing    the first error is kept; the engine is stopped, the upload taken back
  *
  * The worker runs other people's SQL, so what it says is checked here: it may announce only buffers that it owns, only the last part may be
- * short, and the bytes it claims at the end are those that came.
+ * short, the bytes it claims at the end are those that came, its columns are a list of names and types (column_list.h), and a limit was
+ * reached, or cells altered, only where the form of the file has it so.
  *
  * An attempt stalls when neither a row nor a byte comes for stall_timeout_ms while it runs. Signs of life are the first rows, a PROGRESS
  * with more rows or bytes, a part, and a part that has been stored; and, since rows wait in the engine until its buffer is full,
@@ -54,6 +55,11 @@ struct attempt_result {
     uint64_t rows, bytes;
     char sha256[SHA256_HEX_SIZE];
     uint64_t cpu_us[LINK_STAGES]; /* the worker's, as it says */
+    char *columns;                /* see struct job. The attempt's, until `succeeded` returns */
+    bool columns_truncated;       /* some are left out */
+    bool truncated;               /* a limit was reached, and there was more */
+    uint64_t altered;             /* cells; 0 where there is no name for them */
+    const char *altered_name;     /* file_form_altered_name() */
 };
 
 struct attempt_events {

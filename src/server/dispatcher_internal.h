@@ -33,7 +33,9 @@ struct running {
     struct store_task step;
     struct event *retry;
     struct error error;
-    struct attempt_result result;
+    int64_t started_at; /* the attempt: clock_monotonic_ms() */
+    struct attempt_result result; /* but for its columns */
+    char *columns, *details;      /* see struct job */
     char *link_url;
     int64_t link_expires_at;
     struct job ended_job;

@@ -1,5 +1,6 @@
 /* One job from its claim to its end in the store. */
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -74,6 +75,8 @@ static void release_if_over(struct running *r)
     free(r->upload_id);
     free(r->key);
     free(r->link_url);
+    free(r->columns);
+    free(r->details);
     free(r);
     dispatcher_kick_at_end(d);
     dispatcher_drained_if_idle(d);
@@ -155,7 +158,9 @@ static bool call_publish(struct job_store *s, struct store_task *t, struct error
                                       .expires_at = r->link_expires_at,
                                       .rows = r->result.rows,
                                       .bytes = r->result.bytes,
-                                      .sha256 = r->result.sha256};
+                                      .sha256 = r->result.sha256,
+                                      .columns = r->columns,
+                                      .details = r->details};
     return s->api->publish(s, &a, &result, &r->ended_job, e);
 }
 
@@ -256,28 +261,57 @@ static void on_finishing(void *context)
 }
 
 /* bench/ reads the line. */
-static void log_result(const char *id, const struct attempt_result *result)
+static void log_result(const struct running *r)
 {
+    const struct attempt_result *result = &r->result;
     const uint64_t *cpu = result->cpu_us;
-    log_job(LOG_LEVEL_INFO, id,
-            "%" PRIu64 " rows, %" PRIu64 " bytes; worker's CPU ms: query %.1f, encode %.1f, hash %.1f",
-            result->rows, result->bytes, (double)cpu[LINK_QUERY] / 1000, (double)cpu[LINK_ENCODE] / 1000,
-            (double)cpu[LINK_HASH] / 1000);
+    log_job(LOG_LEVEL_INFO, r->job.id,
+            "%s: %" PRIu64 " rows, %" PRIu64 " bytes%s; worker's CPU ms: query %.1f, encode %.1f, compress %.1f, hash %.1f",
+            job_suffix(&r->job), result->rows, result->bytes, result->truncated ? ", truncated at a limit" : "",
+            (double)cpu[LINK_QUERY] / 1000, (double)cpu[LINK_ENCODE] / 1000,
+            (double)cpu[LINK_PACK] / 1000, (double)cpu[LINK_HASH] / 1000);
+}
+
+/* NULL: out of memory. */
+static char *describe_result(const struct running *r)
+{
+    const struct attempt_result *result = &r->result;
+    json_t *o = json_pack("{s:b, s:I}", "truncated", (int)result->truncated, "duration_ms",
+                          (json_int_t)(clock_monotonic_ms() - r->started_at));
+    bool ok = o != NULL;
+    if (ok && result->columns_truncated)
+        ok = json_object_set_new(o, "columns_truncated", json_true()) == 0;
+    if (ok && result->altered_name)
+        ok = json_object_set_new(o, result->altered_name, json_integer((json_int_t)result->altered)) == 0;
+    char *text = ok ? json_dumps(o, JSON_COMPACT) : NULL;
+    json_decref(o);
+    return text;
+}
+
+/* What the record will say of it. */
+static bool prepare_result(struct running *r, const struct attempt_result *result, struct error *e)
+{
+    struct object_store *objects = r->d->options.objects;
+    char name[UUID_SIZE + FILE_SUFFIX_MAX];
+    snprintf(name, sizeof name, "%s.%s", r->job.id, job_suffix(&r->job));
+    int64_t expires_at = clock_wall_us() + (int64_t)r->d->options.link_lifetime_ms * 1000;
+    r->result = *result;
+    r->result.columns = NULL;
+    r->columns = strdup(result->columns);
+    r->details = describe_result(r);
+    if (!r->columns || !r->details)
+        return error_set(e, ERROR_INTERNAL, "out of memory");
+    r->link_url = objects->api->link(objects, r->key, name, file_media_type(name), expires_at, &r->link_expires_at, e);
+    return r->link_url != NULL;
 }
 
 static void on_succeeded(void *context, const struct attempt_result *result)
 {
     struct running *r = context;
-    struct object_store *objects = r->d->options.objects;
-    r->result = *result;
-    char name[UUID_SIZE + 16];
-    snprintf(name, sizeof name, "%s.%s", r->job.id, r->job.format);
-    int64_t expires_at = clock_wall_us() + (int64_t)r->d->options.link_lifetime_ms * 1000;
-    r->link_url = objects->api->link(objects, r->key, name, "text/csv; charset=utf-8", expires_at, &r->link_expires_at,
-                                     &r->error);
-    if (r->link_url)
-        log_result(r->job.id, result);
-    settle(r, r->link_url ? call_publish : call_fail);
+    bool ok = prepare_result(r, result, &r->error);
+    if (ok)
+        log_result(r);
+    settle(r, ok ? call_publish : call_fail);
 }
 
 /* What kills its instance each time would do so for ever. */
@@ -351,6 +385,7 @@ void dispatcher_job_start(struct dispatcher *d, struct job *job)
     r->d = d;
     r->job = *job;
     r->percent_shown = -1;
+    r->started_at = clock_monotonic_ms();
     memcpy(r->progress.id, job->id, sizeof r->progress.id);
     r->progress.attempt = job->attempt;
     r->progress.percent = -1;

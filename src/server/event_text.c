@@ -105,13 +105,26 @@ void event_text_error(struct buf *out, const char *id, const char *message)
     append_error(out, id, 0, text, false);
 }
 
+/* The record's words for a result follow the contract's. */
+static void append_complete(struct buf *out, const struct job *j)
+{
+    append_id(out, j->version);
+    size_t line = out->len;
+    finish(out, json_pack("{s:s, s:s, s:s, s:I, s:I, s:s}", "download_id", j->id, "type", "complete", "message",
+                          j->link ? j->link : "", "rows", (json_int_t)j->rows, "bytes", (json_int_t)j->bytes, "sha256",
+                          j->sha256));
+    if (!buf_ok(out))
+        return;
+    out->len -= strlen("}\n\n");
+    size_t length = out->len - line;
+    job_append_result(out, j, length < RECORD_LINE_MAX ? RECORD_LINE_MAX - length : 0);
+    buf_append_text(out, "}\n\n");
+}
+
 void event_text_last(struct buf *out, const struct job *j)
 {
     if (j->status == JOB_COMPLETED) {
-        append_id(out, j->version);
-        finish(out, json_pack("{s:s, s:s, s:s, s:I, s:I, s:s}", "download_id", j->id, "type", "complete", "message",
-                              j->link ? j->link : "", "rows", (json_int_t)j->rows, "bytes", (json_int_t)j->bytes,
-                              "sha256", j->sha256));
+        append_complete(out, j);
     } else if (j->status == JOB_EXPIRED) {
         append_error(out, j->id, j->version, "the download link has expired", false);
     } else {

@@ -1,7 +1,7 @@
 /* The bytes of our Server-Sent Events (https://html.spec.whatwg.org/multipage/server-sent-events.html), as the contract has them. Pure.
  *
  * Every function appends one whole event with the empty line behind it. `version` becomes the event's id, 0 means none: an id stands only where the
- * record changed. No line reaches 64 KiB, at which gopie-server gives up: long `sql` and error texts are cut. */
+ * record changed. No line reaches 64 KiB, at which gopie-server gives up: long `sql` and error texts are cut, and the columns of a wide result left out. */
 #ifndef SERVER_EVENT_TEXT_H
 #define SERVER_EVENT_TEXT_H
 

@@ -13,26 +13,14 @@ static const char *last_segment(const char *key)
     return slash ? slash + 1 : key;
 }
 
-/* ".csv"; "" where there is none. */
-static const char *extension(const char *segment)
-{
-    const char *dot = strrchr(segment, '.');
-    return dot ? dot : "";
-}
-
 void file_disposition(const char *key, char out[FILE_DISPOSITION_SIZE])
 {
-    const char *name = last_segment(key), *end = extension(name);
-    size_t stem = *end ? (size_t)(end - name) : strlen(name);
+    const char *name = last_segment(key);
+    size_t stem = strcspn(name, "."); /* no id has a dot; ".csv.gz" is two */
+    const char *end = name + stem;
     if (stem > ID_LENGTH)
         stem = ID_LENGTH;
     snprintf(out, FILE_DISPOSITION_SIZE, "attachment; filename=\"%.*s%s\"", (int)stem, name, end);
-}
-
-const char *file_content_type(const char *key)
-{
-    return strcmp(extension(last_segment(key)), ".csv") == 0 ? "text/csv; charset=utf-8"
-                                                             : "application/octet-stream";
 }
 
 void file_etag(uint64_t size, int64_t mtime_us, uint64_t inode, char out[FILE_ETAG_SIZE])

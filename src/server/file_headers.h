@@ -6,13 +6,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* `attachment; filename="<id>.csv"` for the keys <org>/<id>.csv and <org>/<id>-2.csv: a later attempt's file
+/* `attachment; filename="<id>.csv.gz"` for the keys <org>/<id>.csv.gz and <org>/<id>-2.csv.gz: a later attempt's file
  * is saved under the download's name. The key's last segment is of object_local_segment_ok(): nothing needs
  * an escape. */
 #define FILE_DISPOSITION_SIZE 256
 void file_disposition(const char *key, char out[FILE_DISPOSITION_SIZE]);
-
-const char *file_content_type(const char *key); /* by the extension */
 
 /* A strong entity tag (RFC 9110, 8.8.3), with its quotes. A finished file never changes; one that takes its
  * place under the same name has another inode or time. */

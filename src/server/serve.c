@@ -347,6 +347,8 @@ static bool open_api(struct server *s, struct error *e)
     s->api.drain_rate = s->drain_rate;
     s->api.org_max_queued = s->settings->org_max_queued;
     s->api.queue_size = s->settings->config.queue_size;
+    s->api.row_limit = s->settings->config.row_limit;
+    s->api.byte_limit = s->settings->config.byte_limit;
     return s->api.cors != NULL;
 }
 

@@ -120,15 +120,20 @@ void worker_process_hand_over(struct worker_process *w, const char *job, const s
     w->options.context = context;
 }
 
-/* A worker looks at its own words; but it runs other people's SQL. */
+/* A worker looks at its own words, and at its header; but it runs other people's SQL. */
 static void withhold_secret(const struct worker_process *w, struct link_message *m)
 {
-    static const char neutral[] = "the error is withheld: it contains the access token of the data source";
+    static const char of_error[] = "the error is withheld: it contains the access token of the data source";
+    static const char of_columns[] = "the result contains the access token of the data source";
     if (!secret_in_text(w->options.secrets, m->text, m->text_length))
         return;
-    m->code = m->type == LINK_FAILED ? ERROR_SECRET : m->code;
-    m->text_length = sizeof neutral - 1;
-    memcpy(m->text, neutral, sizeof neutral);
+    const char *neutral = m->type == LINK_COLUMNS ? of_columns : of_error;
+    if (m->type == LINK_FAILED || m->type == LINK_COLUMNS) {
+        m->type = LINK_FAILED;
+        m->code = ERROR_SECRET;
+    }
+    m->text_length = (uint32_t)strlen(neutral);
+    memcpy(m->text, neutral, m->text_length + 1);
 }
 
 /* --- templates --- */

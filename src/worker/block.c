@@ -154,9 +154,13 @@ bool block_writer_begin(struct block_writer *w, struct block_pool *p, size_t mar
     }
     if (!b)
         return false;
-    *w = (struct block_writer){
-        .at = b->data, .end = b->data + b->capacity, .pool = p, .first = b, .last = b, .held = b->capacity,
-        .row_ends = b->row_ends};
+    *w = (struct block_writer){.at = b->data,
+                               .end = b->data + b->capacity,
+                               .pool = p,
+                               .first = b,
+                               .last = b,
+                               .held = b->capacity + mark_rows * sizeof *b->row_ends,
+                               .row_ends = b->row_ends};
     return true;
 }
 

@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 /* How the values of a column lie in memory, and what they mean. Types that are not here come as the text that
- * the engine casts them to. */
+ * the engine casts them to; lists and their like as well, unless the encoder wants them nested. */
 enum value_type {
     VALUE_TEXT, /* struct text_value */
     VALUE_BOOL, /* uint8_t, 0 or 1 */
@@ -70,16 +70,47 @@ struct value_interval {
     int64_t micros;
 };
 
+/* What a text is, to an encoder that asks for nested values; to others all are TEXT_PLAIN. */
+enum text_kind {
+    TEXT_PLAIN,
+    TEXT_JSON,  /* of the type JSON: one JSON value, but nobody has looked whether it is */
+    TEXT_NUMBER /* a BIGNUM: digits, perhaps a sign in front */
+};
+
+/* Columns of columns. A row of a LIST, ARRAY or MAP is some rows of its children, a row of a STRUCT or UNION the same row
+ * of theirs. */
+enum column_shape {
+    SHAPE_VALUE,  /* none: `type` says what it is */
+    SHAPE_LIST,   /* values: struct list_place; one child */
+    SHAPE_ARRAY,  /* `array_size` rows of its one child each */
+    SHAPE_MAP,    /* values: struct list_place; two children, keys (texts) and values */
+    SHAPE_STRUCT, /* a child a field */
+    SHAPE_UNION   /* the first child is an UINT8, which of the others the row has; they follow */
+};
+
+#define COLUMN_DEPTH_MAX 100 /* shapes within shapes */
+
 /* What is known of a column before its first row. */
 struct column_type {
     enum value_type type;
     uint8_t width, scale; /* of decimals */
+    enum text_kind text;
+    enum column_shape shape;
+    uint32_t array_size;
+    uint32_t child_count;
+    const struct column_type *children;
+    struct text_value name; /* as a field or member */
+};
+
+struct list_place {
+    uint64_t first, count; /* rows of the children */
 };
 
 struct column {
     struct column_type is;
     const void *values;
     const uint64_t *validity; /* a bit per row, 1: there is a value; NULL: no row is NULL */
+    const struct column *children; /* is.child_count */
 };
 
 struct chunk {

@@ -3,147 +3,32 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "worker/csv_text.h"
 #include "worker/encoder.h"
-#include "worker/value_text.h"
+#include "worker/typed_values.h"
 
-#define ONES 0x0101010101010101ull
-#define HIGHS 0x8080808080808080ull
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+#define NEVER_INLINE __attribute__((noinline))
 
-/* What the fastest way may write behind a value's end; the next value writes over it. */
-#define SLACK VALUE_TEXT_MAX
-
-/* The high bit of some byte is set if a byte of `word` is zero; the lowest such bit is right, those above it may not
- * be. */
-static inline uint64_t zero_bytes(uint64_t word)
-{
-    return (word - ONES) & ~word & HIGHS;
-}
-
-/* Not zero if one of eight bytes asks for quotes. Zero bytes do not, so a short word may be padded with them. */
-static inline uint64_t special_bytes(uint64_t word)
-{
-    return zero_bytes(word ^ (ONES * '\n')) | zero_bytes(word ^ (ONES * '\r')) | zero_bytes(word ^ (ONES * ',')) |
-           zero_bytes((word & ~ONES) ^ (ONES * '"')); /* '"' is 0x22 and '#' 0x23 */
-}
-
-static inline uint64_t load64(const char *data)
-{
-    uint64_t word;
-    memcpy(&word, data, sizeof word);
-    return word;
-}
-
-/* Sixteen bytes at once, as the compiler's vectors: SSE2 on x86-64, NEON on arm64. */
-typedef uint8_t bytes16 __attribute__((vector_size(16)));
-typedef uint64_t words2 __attribute__((vector_size(16)));
-
-static inline bytes16 load_bytes(const char *data)
-{
-    bytes16 b;
-    memcpy(&b, data, sizeof b);
-    return b;
-}
-
-static inline bytes16 special_of(bytes16 b)
-{
-    return (bytes16)((b == '\n') | (b == '\r') | (b == ',') | ((b & 0xfe) == '"'));
-}
-
-static inline bytes16 quotes_of(bytes16 b)
-{
-    return (bytes16)(b == '"');
-}
-
-static inline bool any(bytes16 b)
-{
-    words2 w = (words2)b;
-    return (w[0] | w[1]) != 0;
-}
-
-/* A text_value without its length in front: the bytes of a short text, and zeros. */
-static inline bytes16 text_of_whole(bytes16 whole)
-{
-    static const bytes16 zeros = {0};
-    return __builtin_shuffle(whole, zeros, (bytes16){4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 16, 16, 16});
-}
-
-enum need { PLAIN, QUOTES, DOUBLED_QUOTES };
-
-/* Copies `length` bytes, at least eight, and says what they need: quotes around them, and quotes in them doubled. */
-static inline enum need copy_and_look(uint8_t *to, const char *data, size_t length)
-{
-    if (length < 16) {
-        uint64_t head = load64(data), tail = load64(data + length - 8);
-        memcpy(to, &head, sizeof head);
-        memcpy(to + length - 8, &tail, sizeof tail);
-        return special_bytes(head) | special_bytes(tail) ? DOUBLED_QUOTES : PLAIN;
-    }
-    bytes16 tail = load_bytes(data + length - 16), found = special_of(tail), quotes = quotes_of(tail);
-    size_t i = 0;
-    do {
-        bytes16 b = load_bytes(data + i);
-        found |= special_of(b);
-        quotes |= quotes_of(b);
-        memcpy(to + i, &b, sizeof b);
-        i += 16;
-    } while (i + 16 <= length);
-    memcpy(to + length - 16, &tail, sizeof tail);
-    return !any(found) ? PLAIN : !any(quotes) ? QUOTES : DOUBLED_QUOTES;
-}
-
-bool csv_needs_quotes(const char *data, size_t length)
-{
-    if (length == 0)
-        return true;
-    uint64_t word = 0;
-    while (length >= 8) {
-        if (special_bytes(load64(data)))
-            return true;
-        data += 8;
-        length -= 8;
-    }
-    memcpy(&word, data, length);
-    return special_bytes(word) != 0;
-}
-
-/* Every quote twice. `to` has room for twice the length and SLACK. */
-static uint8_t *write_doubled(uint8_t *to, const char *data, size_t length)
-{
-    const char *end = data + length;
-    while (end - data >= 8) {
-        uint64_t word = load64(data);
-        memcpy(to, &word, sizeof word);
-        uint64_t quotes = zero_bytes(word ^ (ONES * '"'));
-        size_t n = quotes ? (size_t)__builtin_ctzll(quotes) / 8 + 1 : 8;
-        to += n;
-        data += n;
-        if (quotes)
-            *to++ = '"';
-    }
-    while (data < end) {
-        if (*data == '"')
-            *to++ = '"';
-        *to++ = (uint8_t)*data++;
-    }
-    return to;
-}
-
-/* `to` has room for twice the length and SLACK. */
-static uint8_t *write_quoted(uint8_t *to, const char *data, size_t length)
-{
-    *to = '"';
-    to = write_doubled(to + 1, data, length);
-    *to = '"';
-    return to + 1;
-}
+/* What is known before the first row. */
+struct plan {
+    const struct file_form *form;
+    struct encoder_columns columns;
+    size_t null_length;
+    bool general;         /* with options that ask for a look at every value */
+    bool typed_may_quote; /* values that are not text can need quotes */
+    bool guarded[];       /* of each column: its values may look like formulas, and shall not */
+};
 
 /* Where the values of a chunk go. Ahead of every SPAN_COLUMNS columns of a row there is room for them, as far as their
  * texts are short: were it a row's, few rows of thousands of columns would fill a block. */
 #define SPAN_COLUMNS 128
 
 struct target {
+    const struct plan *plan;
     struct block_writer *w;
-    size_t span_max; /* bytes of such columns, SLACK included */
+    bytes16 delimiter;
+    size_t span_max; /* bytes of such columns, CSV_SLACK included */
 };
 
 /* Longer texts are written in pieces, so that blocks are filled to their ends; else memory would be kept for what a
@@ -151,30 +36,25 @@ struct target {
 #define LONG_TEXT ((size_t)8 << 10)
 #define PIECE_MIN ((size_t)1 << 10)
 
-static enum need look(const char *data, size_t length)
-{
-    bytes16 found = {0}, quotes = {0};
-    for (size_t i = 0; i + 16 < length; i += 16) {
-        found |= special_of(load_bytes(data + i));
-        quotes |= quotes_of(load_bytes(data + i));
-    }
-    bytes16 tail = load_bytes(data + length - 16);
-    found |= special_of(tail);
-    quotes |= quotes_of(tail);
-    return !any(found) ? PLAIN : !any(quotes) ? QUOTES : DOUBLED_QUOTES;
-}
+/* The most bytes around a text that is guarded: two quotes and the apostrophe. */
+#define AROUND_MAX 3
 
-/* Ahead of `at` there is room for one byte and SLACK, and so there is in the end for a span. */
-static uint8_t *write_long_text(const struct target *t, uint8_t *at, const char *data, size_t length)
+/* Ahead of `at` there is room for two bytes and CSV_SLACK, and so there is in the end for a span. `least`: what it
+ * needs, were nothing in it. */
+static uint8_t *write_long_text(const struct target *t, uint8_t *at, const char *data, size_t length, enum need least,
+                                bool guard)
 {
-    enum need need = look(data, length);
+    enum need need = look(data, length, t->delimiter);
+    need = need > least ? need : least;
     if (need != PLAIN)
         *at++ = '"';
+    if (guard)
+        *at++ = '\'';
     while (length > 0) {
-        at = block_writer_room(t->w, at, 2 * PIECE_MIN + SLACK);
+        at = block_writer_room(t->w, at, 2 * PIECE_MIN + CSV_SLACK);
         if (!at)
             return NULL;
-        size_t n = (size_t)(t->w->end - at) - SLACK;
+        size_t n = (size_t)(t->w->end - at) - CSV_SLACK;
         if (need == DOUBLED_QUOTES)
             n /= 2;
         n = n < length ? n : length;
@@ -188,21 +68,22 @@ static uint8_t *write_long_text(const struct target *t, uint8_t *at, const char 
 }
 
 /* A short text without quotes is one load of the whole value, and one store. */
-static inline uint8_t *write_text(const struct target *t, uint8_t *at, const struct text_value *v)
+static ALWAYS_INLINE uint8_t *write_text(const struct target *t, uint8_t *at, const struct text_value *v,
+                                         bytes16 delimiter)
 {
     if (v->length <= TEXT_INLINE_MAX) {
         bytes16 text = text_of_whole(load_bytes((const char *)v));
-        if (v->length == 0 || any(special_of(text)))
+        if (v->length == 0 || any(special_of(text, delimiter)))
             return write_quoted(at, v->inlined, v->length);
         memcpy(at, &text, sizeof text);
         return at + v->length;
     }
     if (v->length > LONG_TEXT)
-        return write_long_text(t, at, v->outside.pointer, v->length);
+        return write_long_text(t, at, v->outside.pointer, v->length, PLAIN, false);
     at = block_writer_room(t->w, at, 2 * (size_t)v->length + t->span_max);
     if (!at)
         return NULL;
-    switch (copy_and_look(at, v->outside.pointer, v->length)) {
+    switch (copy_and_look(at, v->outside.pointer, v->length, delimiter)) {
     case PLAIN:
         return at + v->length;
     case QUOTES:
@@ -215,39 +96,6 @@ static inline uint8_t *write_text(const struct target *t, uint8_t *at, const str
     return write_quoted(at, v->outside.pointer, v->length);
 }
 
-/* One line a type that is not text: its kind, the C type of its values, the most bytes of a value's text, and that
- * text of `v` in column `c`, at `to`. None of them ever asks for quotes. */
-#define TYPED_VALUES(X)                                                                                              \
-    X(BOOL, uint8_t, TEXT_MAX_BOOL, text_of_bool(to, v != 0))                                                        \
-    X(INT8, int8_t, TEXT_MAX_INT8, text_of_int32(to, v))                                                             \
-    X(INT16, int16_t, TEXT_MAX_INT16, text_of_int32(to, v))                                                          \
-    X(INT32, int32_t, TEXT_MAX_INT32, text_of_int32(to, v))                                                          \
-    X(INT64, int64_t, TEXT_MAX_INT64, text_of_int64(to, v))                                                          \
-    X(INT128, struct value128, TEXT_MAX_INT128, text_of_int128(to, v.upper, v.lower))                                \
-    X(UINT8, uint8_t, TEXT_MAX_UINT8, text_of_uint32(to, v))                                                         \
-    X(UINT16, uint16_t, TEXT_MAX_UINT16, text_of_uint32(to, v))                                                      \
-    X(UINT32, uint32_t, TEXT_MAX_UINT32, text_of_uint32(to, v))                                                      \
-    X(UINT64, uint64_t, TEXT_MAX_UINT64, text_of_uint64(to, v))                                                      \
-    X(UINT128, struct value128, TEXT_MAX_UINT128, text_of_uint128(to, (uint64_t)v.upper, v.lower))                   \
-    X(FLOAT, float, TEXT_MAX_FLOAT, text_of_float(to, v))                                                            \
-    X(DOUBLE, double, TEXT_MAX_DOUBLE, text_of_double(to, v))                                                        \
-    X(DECIMAL16, int16_t, TEXT_MAX_DECIMAL, text_of_decimal(to, v, c->is.width, c->is.scale))                        \
-    X(DECIMAL32, int32_t, TEXT_MAX_DECIMAL, text_of_decimal(to, v, c->is.width, c->is.scale))                        \
-    X(DECIMAL64, int64_t, TEXT_MAX_DECIMAL, text_of_decimal(to, v, c->is.width, c->is.scale))                        \
-    X(DECIMAL128, struct value128, TEXT_MAX_DECIMAL128,                                                              \
-      text_of_decimal128(to, v.upper, v.lower, c->is.width, c->is.scale))                                            \
-    X(DATE, int32_t, TEXT_MAX_DATE, text_of_date(to, v))                                                             \
-    X(TIME, int64_t, TEXT_MAX_TIME, text_of_time(to, v))                                                             \
-    X(TIME_NS, int64_t, TEXT_MAX_TIME_NS, text_of_time_ns(to, v))                                                    \
-    X(TIME_TZ, uint64_t, TEXT_MAX_TIME_TZ, text_of_time_tz(to, v))                                                   \
-    X(TIMESTAMP, int64_t, TEXT_MAX_TIMESTAMP, text_of_timestamp(to, v))                                              \
-    X(TIMESTAMP_S, int64_t, TEXT_MAX_TIMESTAMP, text_of_timestamp_s(to, v))                                          \
-    X(TIMESTAMP_MS, int64_t, TEXT_MAX_TIMESTAMP, text_of_timestamp_ms(to, v))                                        \
-    X(TIMESTAMP_NS, int64_t, TEXT_MAX_TIMESTAMP, text_of_timestamp_ns(to, v))                                        \
-    X(TIMESTAMP_TZ, int64_t, TEXT_MAX_TIMESTAMP_TZ, text_of_timestamp_tz(to, v))                                     \
-    X(INTERVAL, struct value_interval, TEXT_MAX_INTERVAL, text_of_interval(to, v.months, v.days, v.micros))          \
-    X(UUID, struct value128, TEXT_MAX_UUID, text_of_uuid(to, v.upper, v.lower))
-
 /* The most bytes of a value; texts that are longer make room themselves. */
 static const uint8_t value_max[VALUE_TYPES] = {
 #define TYPED_MAX(kind, ctype, max, text) [VALUE_##kind] = max,
@@ -255,14 +103,9 @@ static const uint8_t value_max[VALUE_TYPES] = {
     TYPED_VALUES(TYPED_MAX)
 };
 
-/* What is known before the first row. */
-struct plan {
-    const struct file_form *form;
-    struct encoder_columns columns;
-};
-
-/* Behind what it returns SLACK bytes may be overwritten. NULL: out of memory. */
-static inline uint8_t *write_value(const struct target *t, uint8_t *at, const struct column *c, size_t row)
+/* Behind what it returns CSV_SLACK bytes may be overwritten. NULL: out of memory. */
+static ALWAYS_INLINE uint8_t *write_value(const struct target *t, uint8_t *at, const struct column *c, size_t row,
+                                   bytes16 delimiter)
 {
     char *to = (char *)at;
     switch (c->is.type) {
@@ -273,59 +116,150 @@ static inline uint8_t *write_value(const struct target *t, uint8_t *at, const st
     }
         TYPED_VALUES(TYPED_CASE)
     case VALUE_TEXT:
-        return write_text(t, at, (const struct text_value *)c->values + row);
+        return write_text(t, at, (const struct text_value *)c->values + row, delimiter);
     case VALUE_TYPES:
         break;
     }
     __builtin_unreachable();
 }
 
+/* --- with options that ask for a look at every value --- */
+
+static bool is_null_text(const struct plan *p, const char *data, size_t length)
+{
+    return length == p->null_length && memcmp(data, p->form->null_text, length) == 0;
+}
+
+static uint8_t *write_any_text(const struct target *t, uint8_t *at, const struct text_value *v, bool guarded)
+{
+    const struct plan *p = t->plan;
+    const char *data = text_value_data(v);
+    bool guard = guarded && csv_is_formula(data, v->length);
+    bool quotes = guard || p->form->quote_all || is_null_text(p, data, v->length);
+    t->w->altered += guard;
+    if (v->length > LONG_TEXT)
+        return write_long_text(t, at, data, v->length, quotes ? QUOTES : PLAIN, guard);
+    if (!quotes)
+        return v->length == 0 ? at : write_text(t, at, v, t->delimiter);
+    if (v->length > TEXT_INLINE_MAX && !(at = block_writer_room(t->w, at, 2 * (size_t)v->length + t->span_max)))
+        return NULL;
+    *at++ = '"';
+    if (guard)
+        *at++ = '\'';
+    at = write_doubled(at, data, v->length);
+    *at = '"';
+    return at + 1;
+}
+
+/* Its text has no quotes, line ends and '#'. */
+static uint8_t *write_any_typed(const struct target *t, uint8_t *at, const struct column *c, size_t row)
+{
+    const struct plan *p = t->plan;
+    uint8_t *end = write_value(t, at, c, row, t->delimiter);
+    size_t length = (size_t)(end - at);
+    if (!p->form->quote_all &&
+        !(p->typed_may_quote && (is_null_text(p, (char *)at, length) || memchr(at, p->form->delimiter, length))))
+        return end;
+    memmove(at + 1, at, length);
+    at[0] = at[length + 1] = '"';
+    return at + length + 2;
+}
+
+static uint8_t *write_any(const struct target *t, uint8_t *at, const struct column *c, size_t row, bool guarded)
+{
+    const struct plan *p = t->plan;
+    if (column_is_null(c, row))
+        return (uint8_t *)memcpy(at, p->form->null_text, p->null_length) + p->null_length;
+    return c->is.type == VALUE_TEXT ? write_any_text(t, at, (const struct text_value *)c->values + row, guarded)
+                                    : write_any_typed(t, at, c, row);
+}
+
+/* --- the file --- */
+
 static void *csv_prepare(const struct file_form *form, const struct encoder_columns *columns, struct error *e)
 {
-    struct plan *p = malloc(sizeof *p);
-    if (p)
-        *p = (struct plan){.form = form, .columns = *columns};
-    else
+    struct plan *p = malloc(sizeof *p + columns->count * sizeof p->guarded[0]);
+    if (!p) {
         error_set(e, ERROR_MEMORY, "out of memory");
+        return NULL;
+    }
+    *p = (struct plan){.form = form, .columns = *columns, .null_length = strlen(form->null_text)};
+    p->typed_may_quote = p->null_length > 0 || form->delimiter == ' ' || form->delimiter == ':';
+    p->general = p->typed_may_quote || form->quote_all || form->excel_safe;
+    for (size_t i = 0; i < columns->count; i++)
+        p->guarded[i] = form->excel_safe && (!columns->free_text || columns->free_text[i]);
     return p;
 }
 
-static bool csv_begin(const void *plan, struct block_writer *w)
+static inline uint8_t *write_line_end(uint8_t *at, bool crlf)
 {
-    const struct plan *p = plan;
-    const char *const *names = p->columns.names;
+    if (crlf)
+        *at++ = '\r';
+    *at = '\n';
+    return at + 1;
+}
+
+static bool write_names(const struct plan *p, struct block_writer *w)
+{
     for (size_t i = 0; i < p->columns.count; i++) {
-        size_t length = strlen(names[i]);
-        uint8_t *at = block_writer_room(w, w->at, 2 * length + SLACK);
+        const char *name = p->columns.names[i];
+        size_t length = strlen(name);
+        uint8_t *at = block_writer_room(w, w->at, 2 * length + AROUND_MAX + CSV_SLACK);
         if (!at)
             return false;
-        if (csv_needs_quotes(names[i], length)) {
-            at = write_quoted(at, names[i], length);
-        } else {
-            memcpy(at, names[i], length);
-            at += length;
-        }
-        *at++ = i + 1 < p->columns.count ? ',' : '\n';
+        bool guard = p->form->excel_safe && csv_is_formula(name, length);
+        bool quotes = guard || csv_needs_quotes(p->form, name, length);
+        if (quotes)
+            *at++ = '"';
+        if (guard)
+            *at++ = '\'';
+        at = write_doubled(at, name, length);
+        if (quotes)
+            *at++ = '"';
+        w->altered += guard;
+        if (i + 1 < p->columns.count)
+            *at++ = (uint8_t)p->form->delimiter;
+        else
+            at = write_line_end(at, p->form->crlf);
         w->at = at;
     }
     return true;
 }
 
-static size_t span_max(const struct chunk *chunk)
+static bool csv_begin(const void *plan, struct block_writer *w)
 {
-    size_t most = 0;
-    for (size_t i = 0, span = 0; i < chunk->column_count; i++) {
-        span = (i % SPAN_COLUMNS ? span : 0) + value_max[chunk->columns[i].is.type] + 1;
-        most = span > most ? span : most;
+    static const uint8_t mark[] = {0xef, 0xbb, 0xbf};
+    const struct plan *p = plan;
+    if (p->form->bom) {
+        w->at = block_writer_room(w, w->at, sizeof mark);
+        if (!w->at)
+            return false;
+        memcpy(w->at, mark, sizeof mark);
+        w->at += sizeof mark;
     }
-    return most + SLACK;
+    return !p->form->header || write_names(p, w);
 }
 
-static bool csv_chunk(const void *plan, struct block_writer *w, const struct chunk *chunk)
+static size_t span_max(const struct plan *p, const struct chunk *chunk)
 {
-    (void)plan;
+    size_t most = 0, around = p->general ? AROUND_MAX : 0;
+    for (size_t i = 0, span = 0; i < chunk->column_count; i++) {
+        size_t value = value_max[chunk->columns[i].is.type] + around;
+        span = (i % SPAN_COLUMNS ? span : 0) + (value > p->null_length ? value : p->null_length) + 1;
+        most = span > most ? span : most;
+    }
+    return most + CSV_SLACK;
+}
+
+/* Twice in the program, each time without a question about `general`. */
+static ALWAYS_INLINE bool write_rows(const struct plan *p, struct block_writer *w, const struct chunk *chunk,
+                                     bool general)
+{
     const struct column *end = chunk->columns + chunk->column_count;
-    struct target t = {.w = w, .span_max = span_max(chunk)};
+    const uint8_t letter = (uint8_t)p->form->delimiter;
+    const bool crlf = p->form->crlf;
+    const bytes16 delimiter = spread(p->form->delimiter);
+    const struct target t = {.plan = p, .w = w, .delimiter = delimiter, .span_max = span_max(p, chunk)};
     uint8_t *at = w->at;
     for (size_t row = 0; row < chunk->rows; row++) {
         for (const struct column *c = chunk->columns; c < end;) {
@@ -334,19 +268,36 @@ static bool csv_chunk(const void *plan, struct block_writer *w, const struct chu
             if (!at)
                 return false;
             for (; c < span_end; c++) {
-                if (!column_is_null(c, row)) {
-                    at = write_value(&t, at, c, row);
-                    if (!at)
-                        return false;
-                }
-                *at++ = ',';
+                if (general)
+                    at = write_any(&t, at, c, row, p->guarded[c - chunk->columns]);
+                else if (!column_is_null(c, row))
+                    at = write_value(&t, at, c, row, delimiter);
+                if (!at)
+                    return false;
+                *at++ = letter;
             }
         }
-        at[-1] = '\n';
+        at = write_line_end(at - 1, crlf);
         block_writer_end_row(w, at);
     }
     w->at = at;
     return true;
+}
+
+static NEVER_INLINE bool write_usual_rows(const struct plan *p, struct block_writer *w, const struct chunk *chunk)
+{
+    return write_rows(p, w, chunk, false);
+}
+
+static NEVER_INLINE bool write_any_rows(const struct plan *p, struct block_writer *w, const struct chunk *chunk)
+{
+    return write_rows(p, w, chunk, true);
+}
+
+static bool csv_chunk(const void *plan, struct block_writer *w, const struct chunk *chunk)
+{
+    const struct plan *p = plan;
+    return p->general ? write_any_rows(p, w, chunk) : write_usual_rows(p, w, chunk);
 }
 
 static bool csv_end(const void *plan, struct block_writer *w)

@@ -4,7 +4,8 @@
  * whole byte, so that the stream is their concatenation. What comes out depends on the input alone, not on threads or on
  * the size of writes. Memory: a few pieces per thread, in and out.
  *
- * The caller's thread takes the results, in order, from within write and finish. */
+ * The caller's thread takes the results, in order, from within write and finish. After one of them has failed only
+ * deflate_pool_free() is left. */
 #ifndef WORKER_DEFLATE_POOL_H
 #define WORKER_DEFLATE_POOL_H
 
@@ -17,7 +18,8 @@ struct deflate_pool;
 
 typedef bool deflate_take_fn(void *context, const void *data, size_t length, struct error *e);
 
-/* NULL: out of memory, or no thread can be had. */
+/* `threads`, 1 or more: at most so many, and started only when there is work for them. NULL: out of memory, or no thread
+ * can be had. */
 struct deflate_pool *deflate_pool_new(uint32_t threads, deflate_take_fn *take, void *context, struct error *e);
 
 /* More of the input. Waits while the threads have enough to do. Fails with the error of `take`. */

@@ -17,7 +17,9 @@
 /* What is known before the first row. */
 struct encoder_columns {
     const char *const *names; /* as the file shall name them */
+    const bool *free_text;    /* of each: what comes is text that may say anything; see engine.h. NULL: all are */
     size_t count;
+    const char *const *types; /* as SQL writes them: engine.h */
 };
 
 struct encoder {
@@ -36,9 +38,14 @@ struct encoder {
     MUST_CHECK bool (*end)(const void *plan, struct block_writer *w);
 };
 
-/* CSV and TSV; with all options at their defaults byte for byte what DuckDB's `COPY (...) TO 'x' (FORMAT csv, HEADER)`
- * writes. */
+/* CSV and TSV: byte for byte what DuckDB's `COPY (...) TO 'x' (FORMAT csv, ...)` writes, where it has the options (csv.h). */
 extern const struct encoder csv_encoder;
+
+/* The XML of a sheet, for the packer of XLSX: xlsx.h. */
+extern const struct encoder xlsx_encoder;
+
+/* What DuckDB's `COPY (...) TO 'x' (FORMAT json, ARRAY true)` and `(FORMAT json)` write (json.c says what differs). */
+extern const struct encoder json_encoder, ndjson_encoder;
 
 /* NULL: the format is not made of rows (Parquet). */
 const struct encoder *encoder_of(enum file_format format);

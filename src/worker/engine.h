@@ -60,6 +60,8 @@ const char *engine_platform(void);
 struct engine_columns {
     const char *const *names; /* as COPY would name them */
     const char *const *types; /* as SQL writes them: "DECIMAL(18,3)", "STRUCT(a INTEGER)[]"; a very long one is cut */
+    const bool *free_text;    /* the text of a value may be anything: VARCHAR, ENUM, BLOB, lists, ... Not so numbers, dates
+                               * and their like, though BIGNUM and some TIMESTAMPTZ come as text */
     size_t count;
 };
 

@@ -14,7 +14,7 @@
 #include "worker/sql_text.h"
 
 /* The text of a query with its wrapping: "#1600::VARCHAR, " a column. */
-#define QUERY_MAX (JOB_SPEC_SQL_MAX + (4 << 20))
+#define QUERY_MAX (JOB_SPEC_SQL_MAX + (16 << 20))
 
 #define ENGINE_MAX_HELPERS 64
 #define ENGINE_FUNCTION_NAME_SIZE 33
@@ -37,6 +37,8 @@ struct engine {
     size_t column_count;
     const char **names;
     char **types;
+    char **described; /* what to tell of types instead, where it is not NULL */
+    bool *free_text;
     struct column_set *columns; /* as the sink gets them */
     struct parquet_writer *parquet;
     duckdb_result result;

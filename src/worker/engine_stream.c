@@ -56,18 +56,28 @@ static bool take_names(struct engine *g, struct error *e)
 static bool take_types(struct engine *g, struct error *e)
 {
     g->types = calloc(g->column_count, sizeof *g->types);
-    for (size_t i = 0; g->types && i < g->column_count; i++) {
+    g->free_text = calloc(g->column_count, sizeof *g->free_text);
+    g->described = calloc(g->column_count, sizeof *g->described);
+    if (!g->types || !g->free_text || !g->described)
+        return error_set(e, ERROR_MEMORY, "out of memory");
+    for (size_t i = 0; i < g->column_count; i++) {
         _cleanup_type_ duckdb_logical_type type = duckdb_prepared_statement_column_logical_type(g->names_statement, i);
+        g->free_text[i] = engine_type_is_free_text(type);
         if (!(g->types[i] = engine_type_text(type)))
             return error_set(e, ERROR_MEMORY, "out of memory");
     }
-    return g->types || error_set(e, ERROR_MEMORY, "out of memory");
+    return engine_describe_types(g, e);
 }
 
 static bool tell_columns(struct engine *g, struct error *e)
 {
-    const struct engine_columns columns = {
-        .names = g->names, .types = (const char *const *)g->types, .count = g->column_count};
+    for (size_t i = 0; i < g->column_count; i++)
+        if (!g->described[i])
+            g->described[i] = g->types[i];
+    const struct engine_columns columns = {.names = g->names,
+                                           .types = (const char *const *)g->described,
+                                           .free_text = g->free_text,
+                                           .count = g->column_count};
     return g->sink.begin(g->sink.context, &columns, e);
 }
 
@@ -75,17 +85,15 @@ static bool tell_columns(struct engine *g, struct error *e)
 
 static int64_t encode(struct engine *g, const struct column_set *s, duckdb_data_chunk chunk, size_t *ret_held)
 {
-    struct column *columns = malloc(s->count * sizeof *columns);
+    struct column_view view;
     int64_t block = 0;
-    if (columns) {
-        columns_of_chunk(s, chunk, columns);
+    if (column_view_init(&view, s, chunk))
         block = g->sink.encode(g->sink.context,
                                &(struct chunk){.rows = duckdb_data_chunk_get_size(chunk),
                                                .column_count = s->count,
-                                               .columns = columns},
+                                               .columns = view.columns},
                                ret_held);
-    }
-    free(columns);
+    column_view_release(&view);
     if (block == 0)
         atomic_store(&g->sink_failed, true);
     return block;
@@ -141,20 +149,40 @@ static void *ref_set(void *s)
     return column_set_ref(s);
 }
 
+/* The types of what comes; NULL: there is none, or one of them is not as planned. */
+static struct column_set *take_set(const struct engine *g, size_t count, duckdb_logical_type (*type_of)(void *from, size_t i),
+                                   void *from)
+{
+    const struct column_rules rules = {.nested = g->query.nested, .utc = true};
+    _cleanup_buf_ struct buf ignored;
+    buf_init(&ignored, QUERY_MAX);
+    struct column_set *s = column_set_new(count);
+    bool ok = s != NULL;
+    for (size_t i = 0; i < count && ok; i++) {
+        _cleanup_type_ duckdb_logical_type type = type_of(from, i);
+        ok = type && column_set_type(s, i, type, &rules, &ignored) == COLUMN_AS_IT_IS;
+        ignored.len = 0;
+    }
+    if (ok && column_set_adopt(s, g->columns))
+        return s;
+    column_set_unref(s);
+    return NULL;
+}
+
+static duckdb_logical_type type_of_argument(void *info, size_t i)
+{
+    duckdb_expression argument = duckdb_scalar_function_bind_get_argument(info, i);
+    duckdb_logical_type type = duckdb_expression_return_type(argument);
+    duckdb_destroy_expression(&argument);
+    return type;
+}
+
 /* Takes the types from the engine itself: memory is never read as something that it is not. */
 static void bind_function(duckdb_bind_info info)
 {
-    idx_t count = duckdb_scalar_function_bind_get_argument_count(info);
-    struct column_set *s = column_set_new(count);
-    bool ok = s != NULL;
-    for (idx_t i = 0; i < count && ok; i++) {
-        duckdb_expression argument = duckdb_scalar_function_bind_get_argument(info, i);
-        _cleanup_type_ duckdb_logical_type type = duckdb_expression_return_type(argument);
-        ok = column_set_type(s, i, type);
-        duckdb_destroy_expression(&argument);
-    }
-    if (!ok) {
-        column_set_unref(s);
+    const struct engine *g = duckdb_scalar_function_bind_get_extra_info(info);
+    struct column_set *s = take_set(g, duckdb_scalar_function_bind_get_argument_count(info), type_of_argument, info);
+    if (!s) {
         duckdb_scalar_function_bind_set_error(info, "these columns cannot be encoded");
         return;
     }
@@ -203,17 +231,34 @@ static bool is_utc(const char *timezone)
     return strcmp(timezone, "UTC") == 0;
 }
 
-/* `#3` of a type that an encoder knows, `#3::VARCHAR` of another. */
-static void append_column(struct engine *g, struct buf *query, size_t i, duckdb_logical_type type)
+/* `#3` of a type that an encoder knows, `#3::VARCHAR` of another, `#3::STRUCT("a" VARCHAR, "b" INTEGER)[]` of one that is
+ * nested and has both. */
+static bool append_column(struct engine *g, struct buf *query, size_t i, duckdb_logical_type type, struct error *e)
 {
-    bool has_zone = duckdb_get_type_id(type) == DUCKDB_TYPE_TIMESTAMP_TZ;
+    const struct column_rules rules = {.nested = g->query.nested, .utc = is_utc(g->query.timezone)};
+    _cleanup_buf_ struct buf cast;
+    buf_init(&cast, QUERY_MAX);
     buf_append_text(query, i == 0 ? "" : ", ");
-    if (has_zone && g->query.local_time)
+    if (g->query.local_time && duckdb_get_type_id(type) == DUCKDB_TYPE_TIMESTAMP_TZ) {
+        g->columns->types[i].type = VALUE_TIMESTAMP;
         buf_printf(query, "timezone('%s', #%zu)", g->query.timezone, i + 1);
-    else if (column_set_type(g->columns, i, type) && (!has_zone || is_utc(g->query.timezone)))
+        return true;
+    }
+    switch (column_set_type(g->columns, i, type, &rules, &cast)) {
+    case COLUMN_AS_IT_IS:
         buf_printf(query, "#%zu", i + 1);
-    else
-        buf_printf(query, "#%zu::VARCHAR", i + 1);
+        return true;
+    case COLUMN_CAST:
+        buf_printf(query, "#%zu::", i + 1);
+        buf_append(query, cast.data, cast.len);
+        return true;
+    case COLUMN_TOO_DEEP:
+        return error_set(e, ERROR_QUERY, "column %zu has more than %d lists, structs and their like in each other", i + 1,
+                         COLUMN_DEPTH_MAX);
+    case COLUMN_NO_MEMORY:
+        break;
+    }
+    return error_set(e, ERROR_MEMORY, "out of memory");
 }
 
 static bool append_columns(struct engine *g, struct buf *query, struct error *e)
@@ -225,7 +270,8 @@ static bool append_columns(struct engine *g, struct buf *query, struct error *e)
     for (size_t i = 0; i < g->column_count; i++) {
         _cleanup_type_ duckdb_logical_type type =
             duckdb_prepared_statement_column_logical_type(g->names_statement, i);
-        append_column(g, query, i, type);
+        if (!append_column(g, query, i, type, e))
+            return false;
     }
     return true;
 }
@@ -248,21 +294,18 @@ static bool fail_running(struct engine *g, const char *why, struct error *e)
     return atomic_load(&g->sink_failed) ? error_set(e, ERROR_MEMORY, "out of memory") : engine_fail_wrapped(e, why);
 }
 
+static duckdb_logical_type type_of_result(void *result, size_t i)
+{
+    return duckdb_column_logical_type(result, i);
+}
+
 /* With MotherDuck its service may bind the query to other tables than a moment ago, when the names were taken: so the
  * types are those of the rows that come. */
 static bool take_remote_types(struct engine *g, struct error *e)
 {
-    struct column_set *s = column_set_new(g->column_count);
-    bool same = s && duckdb_column_count(&g->result) == g->column_count;
-    for (size_t i = 0; i < g->column_count && same; i++) {
-        _cleanup_type_ duckdb_logical_type type = duckdb_column_logical_type(&g->result, i);
-        same = column_set_type(s, i, type);
-    }
-    if (!same) {
-        column_set_unref(s);
-        return s ? error_set(e, ERROR_SOURCE, "a table was altered while the query began")
-                 : error_set(e, ERROR_MEMORY, "out of memory");
-    }
+    struct column_set *s = take_set(g, duckdb_column_count(&g->result), type_of_result, &g->result);
+    if (!s)
+        return error_set(e, ERROR_SOURCE, "a table was altered while the query began");
     column_set_unref(g->columns);
     g->columns = s;
     return true;
@@ -431,6 +474,17 @@ void engine_find_cause(struct engine *g, struct error *e)
         error_set(e, ERROR_QUERY, "the query failed, and the engine gave no reason");
 }
 
+static void release_types(struct engine *g)
+{
+    for (size_t i = 0; g->types && i < g->column_count; i++) {
+        if (g->described && g->described[i] != g->types[i])
+            free(g->described[i]);
+        free(g->types[i]);
+    }
+    free(g->described);
+    free(g->types);
+}
+
 void engine_release_query(struct engine *g)
 {
     engine_release_parquet(g);
@@ -447,8 +501,7 @@ void engine_release_query(struct engine *g)
     for (size_t i = 0; g->names && i < g->column_count; i++)
         duckdb_free((void *)g->names[i]);
     free(g->names);
-    for (size_t i = 0; g->types && i < g->column_count; i++)
-        free(g->types[i]);
-    free(g->types);
+    release_types(g);
+    free(g->free_text);
     column_set_unref(g->columns);
 }

@@ -5,10 +5,12 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "worker/sql_keywords.h"
 
 static const struct {
     duckdb_type id;
     const char *name;
+    bool free_text;
 } simple[] = {
     {DUCKDB_TYPE_BOOLEAN, "BOOLEAN"},
     {DUCKDB_TYPE_TINYINT, "TINYINT"},
@@ -24,8 +26,8 @@ static const struct {
     {DUCKDB_TYPE_BIGNUM, "BIGNUM"},
     {DUCKDB_TYPE_FLOAT, "FLOAT"},
     {DUCKDB_TYPE_DOUBLE, "DOUBLE"},
-    {DUCKDB_TYPE_VARCHAR, "VARCHAR"},
-    {DUCKDB_TYPE_BLOB, "BLOB"},
+    {DUCKDB_TYPE_VARCHAR, "VARCHAR", .free_text = true},
+    {DUCKDB_TYPE_BLOB, "BLOB", .free_text = true},
     {DUCKDB_TYPE_BIT, "BIT"},
     {DUCKDB_TYPE_UUID, "UUID"},
     {DUCKDB_TYPE_DATE, "DATE"},
@@ -41,9 +43,18 @@ static const struct {
     {DUCKDB_TYPE_SQLNULL, "\"NULL\""},
 };
 
+bool engine_type_is_free_text(duckdb_logical_type type)
+{
+    duckdb_type id = duckdb_get_type_id(type);
+    for (size_t i = 0; i < ARRAY_SIZE(simple); i++)
+        if (simple[i].id == id)
+            return simple[i].free_text;
+    return id != DUCKDB_TYPE_DECIMAL; /* ENUM, lists and their like */
+}
+
 static void append_type(struct buf *out, duckdb_logical_type type);
 
-static void append_quoted(struct buf *out, const char *text, char quote)
+void engine_append_quoted(struct buf *out, const char *text, char quote)
 {
     buf_append(out, &quote, 1);
     for (const char *c = text; *c; c++) {
@@ -54,11 +65,11 @@ static void append_quoted(struct buf *out, const char *text, char quote)
     buf_append(out, &quote, 1);
 }
 
-/* A word that is a keyword is quoted too by the engine: that is left out. */
 static void append_name(struct buf *out, const char *name)
 {
-    if (name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_")] || strspn(name, "0123456789") || !*name)
-        append_quoted(out, name, '"');
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789";
+    if (name[strspn(name, letters)] || strspn(name, "0123456789") || sql_is_keyword(name))
+        engine_append_quoted(out, name, '"');
     else
         buf_append_text(out, name);
 }
@@ -88,7 +99,7 @@ static void append_enum(struct buf *out, duckdb_logical_type type)
     for (uint32_t i = 0; i < count && buf_ok(out); i++) {
         char *value = duckdb_enum_dictionary_value(type, i);
         buf_append_text(out, i == 0 ? "" : ", ");
-        append_quoted(out, value ? value : "", '\'');
+        engine_append_quoted(out, value ? value : "", '\'');
         duckdb_free(value);
     }
     buf_append_text(out, ")");
@@ -125,7 +136,16 @@ static void append_plain(struct buf *out, duckdb_type id)
             buf_append_text(out, simple[i].name);
             return;
         }
-    buf_append_text(out, "UNKNOWN");
+    buf_append_text(out, ENGINE_TYPE_UNKNOWN);
+}
+
+void engine_append_leaf(struct buf *out, duckdb_logical_type type)
+{
+    duckdb_type id = duckdb_get_type_id(type);
+    if (id == DUCKDB_TYPE_DECIMAL)
+        buf_printf(out, "DECIMAL(%d,%d)", duckdb_decimal_width(type), duckdb_decimal_scale(type));
+    else
+        append_plain(out, id);
 }
 
 static void append_type(struct buf *out, duckdb_logical_type type)
@@ -134,8 +154,6 @@ static void append_type(struct buf *out, duckdb_logical_type type)
     duckdb_type id = duckdb_get_type_id(type);
     if (alias && *alias)
         buf_append_text(out, alias);
-    else if (id == DUCKDB_TYPE_DECIMAL)
-        buf_printf(out, "DECIMAL(%d,%d)", duckdb_decimal_width(type), duckdb_decimal_scale(type));
     else if (id == DUCKDB_TYPE_LIST)
         append_list(out, type);
     else if (id == DUCKDB_TYPE_ARRAY)
@@ -151,8 +169,22 @@ static void append_type(struct buf *out, duckdb_logical_type type)
         buf_append_text(out, "UNION");
         append_members(out, type, duckdb_union_type_member_count(type), duckdb_union_type_member_name, duckdb_union_type_member_type);
     } else
-        append_plain(out, id);
+        engine_append_leaf(out, type);
     duckdb_free(alias);
+}
+
+/* Takes it. */
+static char *cut(struct buf *out)
+{
+    if (!buf_ok(out) && out->len > 0) { /* the ceiling, or no memory: both show what there is */
+        size_t keep = utf8_prefix(out->data, out->len, ENGINE_TYPE_TEXT_MAX - 3);
+        out->data[keep] = '\0';
+        out->len = keep;
+        out->failed = false;
+        out->max = ENGINE_TYPE_TEXT_MAX + 8;
+        buf_append_text(out, "...");
+    }
+    return buf_take(out);
 }
 
 char *engine_type_text(duckdb_logical_type type)
@@ -160,13 +192,15 @@ char *engine_type_text(duckdb_logical_type type)
     struct buf out;
     buf_init(&out, ENGINE_TYPE_TEXT_MAX);
     append_type(&out, type);
-    if (!buf_ok(&out) && out.len > 0) { /* the ceiling, or no memory: both show what there is */
-        size_t keep = utf8_prefix(out.data, out.len, ENGINE_TYPE_TEXT_MAX - 3);
-        out.data[keep] = '\0';
-        out.len = keep;
-        out.failed = false;
-        out.max = ENGINE_TYPE_TEXT_MAX + 8;
-        buf_append_text(&out, "...");
-    }
+    return cut(&out);
+}
+
+char *engine_type_text_cut(const char *text, size_t length)
+{
+    size_t keep = length <= ENGINE_TYPE_TEXT_MAX ? length : utf8_prefix(text, length, ENGINE_TYPE_TEXT_MAX - 3);
+    struct buf out;
+    buf_init(&out, ENGINE_TYPE_TEXT_MAX);
+    buf_append(&out, text, keep);
+    buf_append_text(&out, keep < length ? "..." : "");
     return buf_take(&out);
 }

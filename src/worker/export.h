@@ -35,7 +35,7 @@ struct export {
     atomic_uint_fast64_t encode_ns; /* of processor time */
 
     /* Of the file. */
-    uint64_t hash_ns;   /* processor time */
+    uint64_t pack_ns, hash_ns; /* processor time: of the packer's threads; of the job's, the copy to the packer included */
     uint64_t altered;   /* cells that were guarded or cut */
     bool truncated;     /* a limit was reached */
 };

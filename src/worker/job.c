@@ -439,9 +439,10 @@ static bool run(struct job *j, uint8_t ret_digest[SHA256_BYTES], struct error *e
 
 static void report_cpu(const struct job *j, uint64_t *cpu_us)
 {
-    uint64_t encode = atomic_load(&j->export.encode_ns), hash = j->export.hash_ns;
-    cpu_us[LINK_QUERY] = ((uint64_t)clock_process_cpu_ns() - encode - hash) / 1000;
+    uint64_t encode = atomic_load(&j->export.encode_ns), pack = j->export.pack_ns, hash = j->export.hash_ns;
+    cpu_us[LINK_QUERY] = ((uint64_t)clock_process_cpu_ns() - encode - pack - hash) / 1000;
     cpu_us[LINK_ENCODE] = encode / 1000;
+    cpu_us[LINK_PACK] = pack / 1000;
     cpu_us[LINK_HASH] = hash / 1000;
 }
 

@@ -14,7 +14,7 @@ struct output {
     void *context;
     struct sha256_pair *hashes;
     bool hash_parts;
-    struct secret_scan scan;
+    struct secret_scan scan, scan_before; /* of what is written; of what that was before */
     uint32_t current; /* the buffer being filled, or NO_BUFFER */
     uint8_t *data;    /* its bytes: */
     size_t filled, size;
@@ -62,6 +62,17 @@ void output_free(struct output *o)
 void output_watch(struct output *o, const struct secret_patterns *secrets)
 {
     secret_scan_init(&o->scan, secrets);
+    secret_scan_init(&o->scan_before, secrets);
+}
+
+static bool fail_secret(struct error *e)
+{
+    return error_set(e, ERROR_SECRET, "the result contains the access token of the data source");
+}
+
+bool output_scan(struct output *o, const void *data, size_t length, struct error *e)
+{
+    return !secret_scan_feed(&o->scan_before, data, length) || fail_secret(e);
 }
 
 /* Announces the current buffer; it is the server's from then on. */
@@ -71,7 +82,7 @@ static bool hand_over(struct output *o, struct error *e)
     uint32_t index = o->current;
     uint8_t digest[SHA256_BYTES];
     if (secret_scan_feed(&o->scan, o->data, length))
-        return error_set(e, ERROR_SECRET, "the result contains the access token of the data source");
+        return fail_secret(e);
     if (o->hash_parts)
         sha256_pair_cut(o->hashes, digest);
 

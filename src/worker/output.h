@@ -33,6 +33,10 @@ void output_free(struct output *o);
  * file is visible only as a whole, and this one never becomes whole. `secrets` must outlive the output. */
 void output_watch(struct output *o, const struct secret_patterns *secrets);
 
+/* For bytes that are written in another form, compressed: as they are they never pass by. ERROR_SECRET at once where the
+ * secret ends in them. */
+MUST_CHECK bool output_scan(struct output *o, const void *data, size_t length, struct error *e);
+
 /* Appends bytes, and hashes them on the way: they are still in the processor's cache. Fails with ERROR_CANCELLED
  * after output_cancel(), or with the error of `send`. */
 MUST_CHECK bool output_write(struct output *o, const void *data, size_t length, struct error *e);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/mailbox.h"
+#include "worker/workbook.h"
 
 /* --- as they are --- */
 
@@ -38,10 +39,17 @@ static struct packer *plain_new(struct output *output, struct error *e)
 
 struct packer *packer_new(const struct file_form *form, struct output *output, uint32_t threads, struct error *e)
 {
-    (void)threads;
-    if (form->compression != COMPRESSION_NONE) {
+    if (form->format == FILE_XLSX)
+        return workbook_new(form, output, threads, &workbook_excel, e);
+    switch (form->compression) {
+    case COMPRESSION_NONE:
+        return plain_new(output, e);
+    case COMPRESSION_GZIP:
+        return gzip_new(output, threads, e);
+    case COMPRESSION_ZSTD:
+        return zstd_new(output, threads, e);
+    default:
         error_set(e, ERROR_NOT_IMPLEMENTED, "the compression %s is not there", file_compression_name(form->compression));
         return NULL;
     }
-    return plain_new(output, e);
 }

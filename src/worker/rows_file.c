@@ -25,7 +25,19 @@ struct rows_file {
 
 const struct encoder *encoder_of(enum file_format format)
 {
-    return format == FILE_CSV || format == FILE_TSV ? &csv_encoder : NULL;
+    switch (format) {
+    case FILE_CSV:
+    case FILE_TSV:
+        return &csv_encoder;
+    case FILE_JSON:
+        return &json_encoder;
+    case FILE_NDJSON:
+        return &ndjson_encoder;
+    case FILE_XLSX:
+        return &xlsx_encoder;
+    default:
+        return NULL;
+    }
 }
 
 static bool out_of_memory(struct error *e)
@@ -63,7 +75,8 @@ static int64_t encode_chunk(void *context, const struct chunk *chunk, size_t *re
         block_writer_discard(&w);
         return 0;
     }
-    atomic_fetch_add(&f->x->rows, chunk->rows);
+    if (!has_limit(f))
+        atomic_fetch_add(&f->x->rows, chunk->rows);
     struct block *list = block_writer_end(&w, chunk->rows);
     *ret_held = list->held;
     return (int64_t)(intptr_t)list;
@@ -140,17 +153,15 @@ static bool pack_rows(struct rows_file *f, struct block *list, struct error *e)
     if (f->x->truncated)
         block_list_cut(list, rows);
     f->rows += rows;
+    if (has_limit(f)) /* else they were counted when they were encoded; these may be more than the file gets */
+        atomic_store(&f->x->rows, f->rows);
     f->x->altered += list->altered;
     return pack(f, f->packer->api->rows, list, rows > 0 ? skip : 0, e);
 }
 
-static bool next_list(struct rows_file *f, struct block **ret_list, struct error *e)
+/* The engine, which is told only that the encoder failed, has given up: with the encoder's own reason, if that is why. */
+static bool fail_with_reason(struct rows_file *f, struct error *e)
 {
-    int64_t number = 0;
-    if (engine_next(f->x->engine, &number, e)) {
-        *ret_list = (struct block *)(intptr_t)number;
-        return true;
-    }
     pthread_mutex_lock(&f->synced.lock);
     if (f->synced.error.code != ERROR_NONE)
         *e = f->synced.error;
@@ -158,11 +169,21 @@ static bool next_list(struct rows_file *f, struct block **ret_list, struct error
     return false;
 }
 
+static bool next_list(struct rows_file *f, struct block **ret_list, struct error *e)
+{
+    int64_t number = 0;
+    if (!engine_next(f->x->engine, &number, e))
+        return fail_with_reason(f, e);
+    *ret_list = (struct block *)(intptr_t)number;
+    return true;
+}
+
 /* The columns are known, and no row has come. */
 static bool prepare(void *context, const struct engine_columns *columns, struct error *e)
 {
     struct rows_file *f = context;
-    const struct encoder_columns heads = {.names = columns->names, .count = columns->count};
+    const struct encoder_columns heads = {
+        .names = columns->names, .free_text = columns->free_text, .types = columns->types, .count = columns->count};
     f->plan = f->encoder->prepare(f->x->form, &heads, e);
     return f->plan && export_tell_columns(f->x, columns, e);
 }
@@ -181,8 +202,8 @@ static bool write_rows(struct rows_file *f, struct block *list, struct error *e)
     if (f->x->truncated)
         engine_interrupt(f->x->engine); /* nobody wants the rest */
     else if (f->rows != yielded)
-        return error_set(e, ERROR_INTERNAL, "the engine yielded %" PRIu64 " rows, and %" PRIu64 " were written", yielded, f->rows);
-    atomic_store(&f->x->rows, f->rows);
+        return error_set(e, ERROR_INTERNAL, "the engine yielded %" PRIu64 " rows, and %" PRIu64 " were written", yielded,
+                         f->rows);
     return true;
 }
 
@@ -194,7 +215,9 @@ static bool write_file(struct rows_file *f, struct error *e)
                                        .nested = f->encoder->nested,
                                        .local_time = f->encoder->local_time};
     struct block *list, *beginning;
-    if (!engine_start(f->x->engine, &query, &sink, e) || !next_list(f, &list, e))
+    if (!engine_start(f->x->engine, &query, &sink, e))
+        return fail_with_reason(f, e); /* a small result is made at once */
+    if (!next_list(f, &list, e))
         return false;
     f->x->tell_streaming(f->x->context);
     beginning = encode_edge(f, f->encoder->begin, e);
@@ -224,7 +247,9 @@ struct rows_file *rows_file_new(struct export *x, const struct encoder *encoder,
 
 bool rows_file_write(struct rows_file *f, uint8_t ret_digest[SHA256_BYTES], struct error *e)
 {
-    return write_file(f, e) && output_finish(f->x->output, ret_digest, e);
+    bool ok = write_file(f, e) && output_finish(f->x->output, ret_digest, e);
+    f->x->pack_ns = packer_cpu_ns(f->packer);
+    return ok;
 }
 
 void rows_file_free(struct rows_file *f)

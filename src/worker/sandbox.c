@@ -20,6 +20,10 @@
  * memory and do not count. */
 #define DATA_LIMIT(memory_limit) ((memory_limit) / 2 * 3 + (256ull << 20))
 
+/* What compression takes beside the engine, most of it address space: with zstd 11 MiB for each of its threads, 8 of which
+ * are a stack; with gzip less than 3. Neither has more than 8 times 11 MiB (worker/zstd.c, deflate_pool.c). */
+#define PACKING_DATA(threads) ((uint64_t)((threads) < 8 ? (threads) : 8) * (12ull << 20))
+
 /* More for MotherDuck's client, which is loaded into the process: its code on the way (85 MB), the stacks (8 MiB
  * each) of its threads and of those that check the extension's signature (18 of them). */
 #define CLIENT_DATA (768ull << 20)
@@ -117,7 +121,8 @@ static bool drop_privileges(const struct worker_spec *spec, struct error *e)
 
 static bool enter_limits(const struct worker_spec *spec, struct error *e)
 {
-    uint64_t data = DATA_LIMIT(spec->memory_limit) + (spec->source == SOURCE_MOTHERDUCK ? CLIENT_DATA : 0);
+    uint64_t data = DATA_LIMIT(spec->memory_limit) + PACKING_DATA(spec->threads) +
+                    (spec->source == SOURCE_MOTHERDUCK ? CLIENT_DATA : 0);
     bool limits = limit(RLIMIT_DATA, data) && limit(RLIMIT_CORE, 0) && limit(RLIMIT_FSIZE, spec->spill_limit) &&
                   limit(RLIMIT_NOFILE, DESCRIPTOR_LIMIT);
     if (!had_errno(spec, limits, "resource limits", e))

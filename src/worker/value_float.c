@@ -203,6 +203,17 @@ static const char *mistaken(int exponent)
                                : NULL;
 }
 
+/* 17 digits, zeros at the end included, of a number that is finite and not 0. */
+INLINE struct decimal digits_of_double(uint64_t fraction, int exponent)
+{
+    bool subnormal = exponent == 0, regular = fraction != 0 || exponent == 1;
+    struct decimal d = shortest(fraction | (uint64_t)!subnormal << DOUBLE_BITS, exponent + subnormal - DOUBLE_BIAS,
+                                regular, NULL);
+    if (subnormal)
+        return lengthen(d, 17 - count_digits(d.digits));
+    return d.digits < DIGITS_16 ? lengthen(d, 1) : d; /* from 2^52, which has 16 */
+}
+
 char *text_of_double(char *to, double v)
 {
     uint64_t bits;
@@ -224,14 +235,74 @@ char *text_of_double(char *to, double v)
         size_t length = strlen(mistake);
         return (char *)memcpy(to, mistake, length) + length;
     }
-    bool subnormal = exponent == 0, regular = fraction != 0 || exponent == 1;
-    struct decimal d = shortest(fraction | (uint64_t)!subnormal << DOUBLE_BITS, exponent + subnormal - DOUBLE_BIAS,
-                                regular, NULL);
-    if (subnormal)
-        d = lengthen(d, 17 - count_digits(d.digits));
-    else if (d.digits < DIGITS_16) /* from 2^52, which has 16 */
-        d = lengthen(d, 1);
-    return put_17_digits(to, d);
+    return put_17_digits(to, digits_of_double(fraction, exponent));
+}
+
+/* As the engine's JSON library lays digits out: as they are from 0.000001 to below 10^21, always with a point; else with
+ * an exponent, and a point only between digits. */
+static char *put_json_digits(char *to, struct decimal d)
+{
+    char digits[24];
+    unsigned used = 17;
+    digits_put_padded(digits, d.digits, 17);
+    while (used > 1 && digits[used - 1] == '0')
+        used--;
+    int exponent = d.exponent + 16;
+    unsigned whole = exponent < 0 ? 0 : exponent > 20 ? 1 : (unsigned)exponent + 1, copied = used < whole ? used : whole;
+    if (exponent < 0 && exponent >= -6) {
+        memcpy(to, "0.000000", 8);
+        to += 1 - exponent;
+    } else {
+        whole += whole == 0;
+        copied += copied == 0;
+        memcpy(to, digits, copied);
+        memset(to + copied, '0', whole - copied);
+        to += whole;
+        bool scientific = exponent < 0 || exponent > 20;
+        if (used > whole || !scientific)
+            *to++ = '.';
+        if (used <= whole && !scientific)
+            *to++ = '0';
+    }
+    memcpy(to, digits + copied, used - copied);
+    to += used - copied;
+    if (exponent >= -6 && exponent <= 20)
+        return to;
+    to[0] = 'e';
+    to[1] = '-';
+    return digits_put_short(to + 1 + (exponent < 0), (uint32_t)(exponent < 0 ? -exponent : exponent));
+}
+
+char *text_of_json_double(char *to, double v)
+{
+    uint64_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    uint64_t fraction = bits & (((uint64_t)1 << DOUBLE_BITS) - 1);
+    int exponent = (int)(bits >> DOUBLE_BITS & 0x7FF);
+    *to = '-';
+    to += bits >> 63;
+    if (exponent == 0 && fraction == 0)
+        return (char *)memcpy(to, "0.0", 3) + 3;
+    char *end = put_short(to, bits >> 63 ? -v : v);
+    if (end)
+        return end;
+    struct decimal d = digits_of_double(fraction, exponent);
+    return d.exponent >= -16 - 4 && d.exponent < 0 ? put_17_digits(to, d) : put_json_digits(to, d); /* most look the same */
+}
+
+/* The engine takes it for a double: of those numbers of at most 15 digits that read back as it, which is but one. */
+char *text_of_json_decimal(char *to, int64_t v, unsigned scale)
+{
+    uint64_t power = value_powers_of_ten[scale], u = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
+    if (u != 0 && u * 1000000 < power) /* has an exponent */
+        return text_of_json_double(to, (double)v / (double)power);
+    to = text_of_decimal(to, v, scale + 1, scale);
+    if (scale == 0)
+        *to++ = '.';
+    while (scale > 0 && to[-1] == '0')
+        to--;
+    *to = '0';
+    return to + (to[-1] == '.');
 }
 
 /* Where the shortest number is not clear without a look at the borders of the interval, the engine gives the

@@ -34,6 +34,7 @@
 #define TEXT_MAX_UINT128 39      /* 340282366920938463463374607431768211455 */
 #define TEXT_MAX_FLOAT 24        /* a few have the digits of a DOUBLE */
 #define TEXT_MAX_DOUBLE 24       /* -2.2250738585072014e-308 */
+#define TEXT_MAX_JSON_DOUBLE 26  /* -0.0000022250738585072014 */
 #define TEXT_MAX_DECIMAL 21      /* up to 18 digits, the sign, the point; one more that does not fit its type */
 #define TEXT_MAX_DECIMAL128 42   /* up to 38 digits */
 #define TEXT_MAX_DATE 18         /* 5877642-06-25 (BC) */
@@ -57,6 +58,13 @@ char *text_of_uint128(char *to, uint64_t upper, uint64_t lower);
 /* The fewest digits that read back as the same number; value_float.c has the engine's few exceptions. */
 char *text_of_float(char *to, float v);
 char *text_of_double(char *to, double v);
+
+/* The same digits as the engine's JSON writer lays them out; finite numbers only. */
+char *text_of_json_double(char *to, double v);
+
+/* DECIMAL(width, scale) by that writer, which keeps all digits from a width of 16 on. */
+#define JSON_DECIMAL_MAX_WIDTH 15
+char *text_of_json_decimal(char *to, int64_t v, unsigned scale);
 
 /* DECIMAL(width, scale); 64 bits up to width 18, 128 bits up to 38. */
 static inline char *text_of_decimal(char *to, int64_t v, unsigned width, unsigned scale);

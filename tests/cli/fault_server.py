@@ -65,7 +65,7 @@ class Reply:
     def complete(self, **changed):
         self.event({"download_id": ID, "type": "complete", "message": self.server.link, "rows": 3,
                     "bytes": len(self.server.file), "sha256": hashlib.sha256(self.server.file).hexdigest(),
-                    **changed}, id=5)
+                    "filename": f"{ID}.csv", "truncated": False, **changed}, id=5)
         self.end()
 
 

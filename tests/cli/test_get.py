@@ -100,6 +100,74 @@ def test_the_default_name_is_the_download_id(get):
     assert get.files() == [f"{ID}.csv"]
 
 
+@pytest.mark.parametrize("told, name", [
+    (f"{ID}.csv.gz", f"{ID}.csv.gz"), (f"{ID}.parquet", f"{ID}.parquet"),
+    # a name that is not the download's is not taken: it would replace another file, or lie elsewhere
+    ("../out.csv", f"{ID}.csv"), (f"{ID}/../../out", f"{ID}.csv"), ("Makefile", f"{ID}.csv"), ("-", f"{ID}.csv"),
+    ("", f"{ID}.csv"), (None, f"{ID}.csv"), (7, f"{ID}.csv"),
+])
+def test_the_server_may_name_the_file(get, server, told, name):
+    def naming(reply):
+        reply.created()
+        reply.complete(filename=told)
+    server.script["POST /downloads"] = [naming]
+    (get.folder / "Makefile").write_text("mine")
+    get.expect(0, get())
+    assert get.files() == sorted([name, "Makefile"])
+    assert (get.folder / "Makefile").read_text() == "mine" and (get.folder / name).read_bytes() == server.file
+
+
+def test_a_record_names_the_file_too(get, server):
+    def snapshot(reply):
+        reply.stream()
+        reply.event(record("completed", pre_signed_url=server.link, filename=f"{ID}.tsv.zst", truncated=True, rows=3),
+                    "snapshot", 4)
+        reply.end()
+    server.script[EVENTS] = [snapshot]
+    assert "the file ends at a limit: 3 rows" in get.expect(0, get(what=("--download", ID)))
+    assert get.files() == [f"{ID}.tsv.zst"]
+
+
+@pytest.mark.parametrize("more, body", [
+    ((), {"format": "csv"}),
+    (("--format", "jsonl"), {"format": "jsonl"}),
+    (("--format", "excel", "--option", "sheet_name=2024", "--option", "bold_header=false"),
+     {"format": "excel", "options": {"sheet_name": "2024", "bold_header": False}}),
+    (("--compression", "gzip"), {"format": "csv", "compression": "gzip"}),
+    (("--option", "null=a=b", "--option", r"delimiter=\t", "--option", r"line_ending=\r\n", "--option", "header=false"),
+     {"format": "csv", "options": {"null": "a=b", "delimiter": r"\t", "line_ending": "\r\n", "header": False}}),
+    (("--format", "parquet", "--option", "row_group_size=4096", "--option", "row_group_size=8192"),
+     {"format": "parquet", "options": {"row_group_size": 8192}}),
+    (("--option", "null="), {"format": "csv", "options": {"null": ""}}),
+    (("--option", "nonsense=true"), {"format": "csv", "options": {"nonsense": "true"}}),  # the server knows better
+    (("--row-limit", "1000", "--byte-limit", "9223372036854775807"),
+     {"format": "csv", "row_limit": 1000, "byte_limit": 2 ** 63 - 1}),
+    (("--row-limit", "0"), {"format": "csv", "row_limit": 0}),
+])
+def test_what_the_file_is_to_look_like(get, server, more, body):
+    get.expect(0, get("-o", "out", *more))
+    sent = json.loads(server.asked("POST /downloads")[0].body)
+    assert sent == {"dataset_id": "cli", "sql": "SELECT 1"} | body
+
+
+@pytest.mark.parametrize("quiet", [(), ("--quiet",)])
+@pytest.mark.parametrize("rows, says", [
+    (1_000_000, "the file ends at a limit: 1,000,000 rows\n"), (0, "the file ends at a limit: 0 rows\n"),
+    (None, "the file ends at a limit\n")])
+def test_a_file_that_ends_at_a_limit_is_told(get, server, quiet, rows, says):
+    def cut(reply):
+        reply.created()
+        reply.complete(truncated=True, rows=rows)
+    server.script["POST /downloads"] = [cut]
+    assert get.expect(0, get("-o", "out.csv", *quiet)).endswith(says)
+    result = get("--print-link", *quiet)
+    assert get.expect(0, result).endswith(says) and result.stdout.decode() == server.link + "\n"
+
+
+def test_a_whole_file_says_nothing_of_limits(get):
+    assert "limit" not in get.expect(0, get("-o", "out.csv"))
+
+
 def test_standard_output_gets_the_bytes_and_nothing_else(get, server):
     result = get("-o", "-")
     get.expect(0, result)
@@ -165,6 +233,19 @@ def test_the_environment_says_who_and_where(get, server):
     (["--sql", "SELECT 1", "--user", "a\nx-organization-id: b"], "--user"),
     (["--sql", "SELECT 1", "--org", ""], "--org"),
     (["--sql", ""], "the query has to be"),
+    (["--sql", "SELECT 1", "--option", "header"], "--option takes NAME=VALUE"),
+    (["--sql", "SELECT 1", "--option", "=true"], "--option takes NAME=VALUE"),
+    (["--sql", "SELECT 1", "--option", b"null=\xff"], "--option takes UTF-8 text"),
+    (["--sql", "SELECT 1", "--format", b"\xff"], "--format takes UTF-8 text"),
+    (["--sql", "SELECT 1", "--compression", b"gzip\xc3"], "--compression takes UTF-8 text"),
+    (["--sql", "SELECT 1", "--row-limit", "many"], "--row-limit takes a whole number, not 'many'"),
+    (["--sql", "SELECT 1", "--row-limit", "-1"], "--row-limit takes a whole number"),
+    (["--sql", "SELECT 1", "--row-limit", ""], "--row-limit takes a whole number"),
+    (["--sql", "SELECT 1", "--byte-limit", "1.5"], "--byte-limit takes a whole number"),
+    (["--sql", "SELECT 1", "--byte-limit", "9223372036854775808"], "--byte-limit takes a whole number"),
+    (["--download", ID, "--format", "csv"], "--download fetches a file as it was made"),
+    (["--download", ID, "--row-limit", "5"], "--download fetches a file as it was made"),
+    (["--download", ID, "--option", "header=false"], "--download fetches a file as it was made"),
     (["--sql-file", "/nonexistent"], "cannot read /nonexistent"),
     (["--sql", "SELECT 1", "--print-link", "-o", "x"], "--print-link"),
 ])
@@ -184,8 +265,8 @@ def test_a_query_that_is_not_text_is_refused(get, server):
 def test_help_names_every_option(get):
     result = subprocess.run(PROGRAM + ["--help"], capture_output=True, timeout=DEADLINE)
     assert result.returncode == 0
-    for option in ("server user org sql sql-file dataset format output download print-link no-progress quiet "
-                   "timeout wait help").split():
+    for option in ("server user org sql sql-file dataset format compression option row-limit byte-limit output "
+                   "download print-link no-progress quiet timeout wait help").split():
         assert f"--{option}" in result.stdout.decode()
 
 

@@ -97,6 +97,102 @@ static void a_failed_job_has_its_reason(void **state)
     job_release(&j);
 }
 
+#define FORM "{\"format\":\"csv\",\"compression\":\"gzip\",\"options\":{\"null\":\"é\"},\"row_limit\":5}"
+#define COLUMNS "[{\"name\":\"ä \\u0000\",\"type\":\"INTEGER\"}]"
+#define DETAILS "{\"truncated\":true,\"duration_ms\":12}"
+
+static void assert_form(const struct job *j, const char *columns, const char *details)
+{
+    assert_string_equal(j->form, FORM);
+    assert_string_equal(j->suffix, "csv.gz");
+    columns ? assert_string_equal(j->columns, columns) : assert_null(j->columns);
+    details ? assert_string_equal(j->details, details) : assert_null(j->details);
+}
+
+static void assert_list_form(struct job_store *s, const char *details)
+{
+    struct error e = {0};
+    struct job_list list = {0};
+    assert_true(s->api->list(s, "org", "user", 10, 0, &list, &e));
+    assert_int_equal(list.count, 1);
+    assert_form(&list.jobs[0], NULL, details); /* a hundred wide results would be too much for a page */
+    job_list_release(&list);
+}
+
+/* The object of each attempt has the suffix in its key: told of the one that is put back. */
+static void assert_object_key(struct job_store *s, const struct job *j)
+{
+    _cleanup_(job_leftover_list_release) struct job_leftover_list list = {0};
+    _cleanup_free_ char *key = job_object_key(j, j->attempt);
+    assert_non_null(strstr(key, ".csv.gz"));
+    assert_int_equal(leftovers(s, false, &list), j->attempt);
+    bool found = false;
+    for (size_t i = 0; i < list.count; i++)
+        found = found || strcmp(list.items[i].object_key, key) == 0;
+    assert_true(found);
+}
+
+static void a_form_and_its_result_go_all_the_way(void **state)
+{
+    struct job_store *s = *state;
+    struct error e = {0};
+    struct job made = {0}, j = {0}, back = {0}, done = {0};
+    const struct job_request r = {.user_id = "user", .org_id = "org", .dataset_id = "d", .sql = "SELECT 1", .format = "csv",
+                                  .form = FORM, .suffix = "csv.gz"};
+    assert_true(CALL(s, &e, s->api->create(bound_queue(s, 10), &r, &made, &e)));
+    assert_form(&made, NULL, NULL);
+    assert_list_form(s, NULL);
+    for (int tries = 0; tries < 2; tries++) { /* a first attempt has another key than those behind it */
+        assert_true(claim_job(s, &j));
+        assert_form(&j, NULL, NULL);
+        const struct job_attempt a = attempt_of(&j);
+        assert_true(CALL(s, &e, s->api->requeue(s, &a, NULL, 0, &back, &e)));
+        assert_form(&back, NULL, NULL);
+        assert_object_key(s, &j);
+        job_release(&back);
+        job_release(&j);
+    }
+    assert_true(claim_job(s, &j));
+    struct job_attempt a = attempt_of(&j);
+    struct job_result result = result_until(1);
+    result.columns = COLUMNS;
+    result.details = DETAILS;
+    for (int told = 0; told < 2; told++) { /* the answer may have been lost */
+        assert_true(CALL(s, &e, s->api->publish(s, &a, &result, &done, &e)));
+        assert_form(&done, COLUMNS, DETAILS);
+        job_release(&done);
+    }
+    assert_list_form(s, DETAILS);
+    size_t count = 0;
+    assert_true(CALL(s, &e, s->api->expire(s, 10, &count, &e)));
+    assert_int_equal(count, 1);
+    done = get_job(s, "org", j.id);
+    assert_int_equal(done.status, JOB_EXPIRED);
+    assert_form(&done, COLUMNS, DETAILS);
+    job_release(&done);
+    job_release(&j);
+    job_release(&made);
+}
+
+static void a_job_without_a_form_is_as_it_was(void **state)
+{
+    struct job_store *s = *state;
+    struct error e = {0};
+    struct job j = {0};
+    create_job(s, "org", "user", NULL);
+    assert_true(claim_job(s, &j));
+    assert_null(j.form);
+    assert_null(j.suffix);
+    assert_true(publish_job(s, &j, FAR_AWAY, &e));
+    struct job done = get_job(s, "org", j.id);
+    assert_null(done.form);
+    assert_null(done.suffix);
+    assert_null(done.columns);
+    assert_null(done.details);
+    job_release(&done);
+    job_release(&j);
+}
+
 static void lists_are_newest_first_and_private(void **state)
 {
     struct job_store *s = *state;
@@ -294,6 +390,8 @@ int job_store_records_run(const struct job_store_backend *b)
         TEST(a_new_job_is_pending_and_whole),
         TEST(a_published_job_has_its_result),
         TEST(a_failed_job_has_its_reason),
+        TEST(a_form_and_its_result_go_all_the_way),
+        TEST(a_job_without_a_form_is_as_it_was),
         TEST(lists_are_newest_first_and_private),
         TEST(long_lists_are_whole),
         TEST(lists_hold_the_beginning_of_long_sql),

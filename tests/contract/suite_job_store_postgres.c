@@ -216,6 +216,47 @@ static void a_poll_says_what_changed_elsewhere(void **state)
 
 #define WATCHED 2000
 
+/* One column whose name makes the list `length` bytes long. */
+static char *columns_of(size_t length)
+{
+    char *text = NULL;
+    int rest = asprintf(&text, "[{\"name\":\"\",\"type\":\"T\"}]");
+    assert_true(rest > 0);
+    free(text);
+    assert_true(asprintf(&text, "[{\"name\":\"%0*d\",\"type\":\"T\"}]", (int)length - rest, 0) == (int)length);
+    return text;
+}
+
+/* So that `complete` is the same at every instance; what no event has room for stays in the database. */
+static void a_poll_tells_the_columns_that_an_event_has_room_for(void **state)
+{
+    struct job_store *s = *state;
+    for (size_t length = 8192; length <= 8193; length++) {
+        struct error e = {0};
+        struct job j = {0}, done = {0};
+        create_job(s, "org", "user", NULL);
+        assert_true(claim_job(s, &j));
+        struct job_watch w = watch(&j);
+        const struct job_attempt a = attempt_of(&j);
+        struct job_result result = result_until(FAR_AWAY);
+        _cleanup_free_ char *columns = columns_of(length);
+        result.columns = columns;
+        result.details = "{\"truncated\":false}";
+        assert_true(CALL(s, &e, s->api->publish(s, &a, &result, &done, &e)));
+        assert_string_equal(done.columns, columns);
+        struct job_poll_result r = ask(s, OTHER, false, &w, 1);
+        assert_int_equal(r.changed.count, 1);
+        assert_string_equal(r.changed.jobs[0].details, result.details);
+        if (length > 8192)
+            assert_null(r.changed.jobs[0].columns);
+        else
+            assert_string_equal(r.changed.jobs[0].columns, columns);
+        job_poll_result_release(&r);
+        job_release(&done);
+        job_release(&j);
+    }
+}
+
 static void many_are_watched_in_one_poll(void **state)
 {
     struct job_store *s = *state;
@@ -446,6 +487,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_poll_says_what_is_owned_and_what_waits),
         TEST(a_poll_says_what_changed_elsewhere),
+        TEST(a_poll_tells_the_columns_that_an_event_has_room_for),
         TEST(many_are_watched_in_one_poll),
         TEST(a_job_whose_lease_is_over_is_taken_by_another),
         TEST(an_owner_renews_a_lease_that_nobody_took),

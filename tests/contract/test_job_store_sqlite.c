@@ -12,6 +12,7 @@
 #include <sqlite3.h>
 
 #include "base/clock.h"
+#include "job/sqlite_schema.h"
 #include "job/sqlite_statements.h"
 #include "job/store_thread.h"
 #include "job_store_suite.h"
@@ -151,6 +152,44 @@ static void a_newer_schema_is_refused(void **state)
     sqlite3_close(db);
     assert_null(job_store_sqlite_open(path, &e));
     assert_int_equal(e.code, ERROR_CONFIG);
+}
+
+/* As the version that had so many steps left it, with a job that waits. */
+static void write_older(size_t steps)
+{
+    char version[64];
+    unlink(path);
+    unlink(wal);
+    for (size_t i = 0; i < steps; i++)
+        run_beside(sqlite_schema[i]);
+    snprintf(version, sizeof version, "PRAGMA user_version = %zu", steps);
+    run_beside(version);
+    run_beside("INSERT INTO downloads (id, sql, dataset_id, format, created_at, updated_at, user_id, org_id)"
+               " VALUES ('0b4c2c1e-3f0e-4b7a-9a51-000000000001', 'SELECT 1', 'd', 'csv', 5, 5, 'user', 'org')");
+    run_beside("INSERT INTO downloads_jobs (id, version, attempt, rows, bytes)"
+               " VALUES ('0b4c2c1e-3f0e-4b7a-9a51-000000000001', 1, 0, 0, 0)");
+    run_beside("INSERT INTO downloads_queue (id, org_id, tag) VALUES ('0b4c2c1e-3f0e-4b7a-9a51-000000000001', 'org', 1)");
+}
+
+static void an_older_database_is_brought_up(void **state)
+{
+    struct job_store *s = *state;
+    for (size_t steps = 1; steps < ARRAY_SIZE(sqlite_schema); steps++) {
+        struct error e = {0};
+        struct job j = {0};
+        s->api->close(s);
+        write_older(steps);
+        *state = s = open_again();
+        assert_non_null(s);
+        assert_true(claim_job(s, &j));
+        assert_null(j.form);
+        assert_null(j.suffix);
+        _cleanup_free_ char *key = job_object_key(&j, 1);
+        assert_string_equal(key, "org/0b4c2c1e-3f0e-4b7a-9a51-000000000001.csv");
+        assert_true(publish_job(s, &j, FAR_AWAY, &e));
+        assert_status(s, j.id, JOB_COMPLETED, 3);
+        job_release(&j);
+    }
 }
 
 static void what_is_no_database_is_refused(void **state)
@@ -374,6 +413,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(no_statement_scans_a_table),
         TEST(records_outlive_the_process),
+        TEST(an_older_database_is_brought_up),
         TEST(a_newer_schema_is_refused),
         TEST(what_is_no_database_is_refused),
         TEST(a_lock_of_another_is_waited_for_a_while),

@@ -104,7 +104,7 @@ def test_xlsx(files, row):
 # --- the examples ---
 
 ORDERS = """SELECT CASE WHEN i % 5 = 0 THEN NULL ELSE i END AS id, ['NA', '', 'it''s, "so"', 'ä' || i][1 + i % 4] AS name,
-TIMESTAMP '2024-01-01 00:00:00' + INTERVAL 61 SECOND * i AS at FROM range(1000) r(i)"""
+TIMESTAMP '2024-01-01 00:00:00' + INTERVAL 61 SECOND * i AS "at" FROM range(1000) r(i)"""
 
 
 def blocks(language):
@@ -133,7 +133,7 @@ def test_pandas_examples(files, orders):
     assert "FILE" not in text
     made = {}
     exec(text, made)
-    expected = files.ask(f"SELECT id, name, strftime(at, '%Y-%m-%d %H:%M:%S') FROM ({ORDERS})")
+    expected = files.ask(f"SELECT id, name, strftime(orders.at, '%Y-%m-%d %H:%M:%S') FROM ({ORDERS}) orders")
     for name in ("csv", "lines", "parquet", "xlsx"):
         frame = made[name]
         assert list(frame.columns) == ["id", "name", "at"], name

@@ -13,7 +13,7 @@ import zstandard
 
 from formats import Files, make_source
 
-ROWS = 20_000
+ROWS = 8_000
 
 # name: (type, values of row i). One row in seven is NULL.
 SCALARS = {
@@ -78,8 +78,9 @@ def files(tmp_path_factory):
     return Files(directory, make_source(directory / "source.duckdb", definition()))
 
 
-def types(columns):
-    return "{'number': 'INTEGER', " + ", ".join(f"'{name}': '{EVERY[name][0].replace(chr(39), chr(39) * 2)}'" for name in columns) + "}"
+def types(columns, as_text=()):
+    kinds = {name: "VARCHAR" if name in as_text else EVERY[name][0].replace("'", "''") for name in columns}
+    return "{'number': 'INTEGER', " + ", ".join(f"'{name}': '{kind}'" for name, kind in kinds.items()) + "}"
 
 
 TEXT_FORMS = [{"format": form, "compression": compression} for form in ("csv", "tsv", "json", "ndjson") for compression in ("none", "gzip", "zstd")]
@@ -89,9 +90,16 @@ def name_of(form):
     return "-".join(str(v) for v in form.values())
 
 
+# DuckDB's own reader of JSON takes a BLOB's text for its bytes. It reads a number with a point as a double: where a DECIMAL has more
+# digits than that, it is to be written as a string.
+AS_TEXT = ("bytes",)
+EXACT = {"json": {"options": {"decimals": "string"}}, "ndjson": {"options": {"decimals": "string"}}}
+
+
 def reader(form, path, columns):
     if form["format"] in ("json", "ndjson"):
-        return f"FROM read_json('{path}', columns = {types(columns)}, maximum_object_size = 100000000)"
+        cast = ", ".join(f'"{name}"::{EVERY[name][0]}' if name in AS_TEXT else f'"{name}"' for name in columns)
+        return f"SELECT number, {cast} FROM read_json('{path}', columns = {types(columns, AS_TEXT)})"
     delimiter = "\\t" if form["format"] == "tsv" else ","
     return f"FROM read_csv('{path}', header = true, delim = '{delimiter}', quote = '\"', escape = '\"', allow_quoted_nulls = false, columns = {types(columns)})"
 
@@ -99,15 +107,10 @@ def reader(form, path, columns):
 @pytest.mark.parametrize("form", TEXT_FORMS, ids=name_of)
 def test_scalars_typed_by_duckdb(files, form):
     """Every value reads back as what it was, with its type."""
-    columns = [c for c in SCALARS if not (form["format"] in ("json", "ndjson") and c in UNREADABLE_JSON)]
-    sql = f"SELECT number, {quoted(columns)} FROM every"
-    path, job = files.export(sql, form)
+    sql = f"SELECT number, {quoted(SCALARS)} FROM every"
+    path, job = files.export(sql, form | EXACT.get(form["format"], {}))
     assert job["rows"] == ROWS
-    files.assert_same_rows(reader(form, path, columns), f"SELECT number, {quoted(columns)} FROM every")
-
-
-# What DuckDB's own reader cannot take out of a JSON text, whoever wrote it.
-UNREADABLE_JSON = set()
+    files.assert_same_rows(reader(form, path, SCALARS), sql)
 
 
 @pytest.mark.parametrize("form", [f for f in TEXT_FORMS if f["compression"] == "none"], ids=name_of)
@@ -148,8 +151,9 @@ def test_parquet(files, codec, limited):
     assert files.ask(f"DESCRIBE FROM '{ours}'") == files.ask(f"DESCRIBE FROM '{theirs}'")
     files.assert_same_rows(f"FROM '{ours}'", f"FROM '{theirs}'")
     assert files.ask(f"SELECT DISTINCT compression FROM parquet_metadata('{ours}')") == [(codec.upper(),)]
-    one, other = pandas.read_parquet(ours), pandas.read_parquet(theirs)
-    pandas.testing.assert_frame_equal(one.drop(columns=["json"]), other.drop(columns=["json"]))
+    columns = ["number", *(name for name in EVERY if name not in ("far", "triple"))]  # dates beyond Python's, an ARRAY with NULL
+    one, other = (pandas.read_parquet(path, columns=columns) for path in (ours, theirs))
+    pandas.testing.assert_frame_equal(one, other)
 
 
 def test_csv_by_pandas(files):
@@ -213,7 +217,7 @@ def test_xlsx_by_openpyxl(files):
             elif isinstance(value, datetime.datetime):
                 assert value == datetime.datetime.fromisoformat(padded(text.removesuffix("+00"))), where
             else:
-                assert unescaped(value or "") == text, where
+                assert unescaped(value or "") == (text.removesuffix("+00") if kind == "TIMESTAMPTZ" else text), where
                 assert not kind.endswith("INT") or abs(int(text)) >= 10**15, where
     assert count == 5000
 

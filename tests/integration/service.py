@@ -179,9 +179,9 @@ class Service:
         stream.close()
         return events[-1]
 
-    def begin(self, sql, headers=USER):
+    def begin(self, sql, headers=USER, **fields):
         """Posts, and returns (stream, id) once the job is stored."""
-        stream = self.post(sql, headers)
+        stream = self.post(sql, headers, **fields)
         created = stream.until(lambda e: e.name == "job_created")
         return stream, created.data["id"]
 

@@ -2,6 +2,8 @@
 import hashlib
 import subprocess
 
+import pytest
+
 from service import SERVER
 
 
@@ -55,3 +57,29 @@ def test_nobody_there(tmp_path):
     done = subprocess.run([SERVER, "get", "--server", "http://127.0.0.1:1", "--user", "u", "--org", "o", "--sql", "SELECT 1", "--wait", "1"],
                           cwd=tmp_path, capture_output=True, timeout=60)
     assert done.returncode == 3 and done.stderr
+
+
+@pytest.mark.parametrize("form, suffix", [((), "csv"), (("--compression", "gzip"), "csv.gz"), (("--format", "jsonl", "--compression", "zstd"), "ndjson.zst"),
+                                          (("--format", "excel"), "xlsx"), (("--format", "parquet", "--option", "row_group_size=4096"), "parquet")])
+def test_a_file_gets_the_name_that_the_server_has_for_it(shared, tmp_path, form, suffix):
+    done = get(shared, tmp_path, "--sql", "SELECT * FROM t LIMIT 100", *form)
+    assert done.returncode == 0, done.stderr
+    record = shared.get("/downloads?limit=1")[0]
+    assert [p.name for p in tmp_path.iterdir()] == [f"{record['id']}.{suffix}"]
+    assert hashlib.sha256((tmp_path / record["filename"]).read_bytes()).hexdigest() == record["sha256"]
+
+
+def test_options_and_limits(shared, tmp_path):
+    done = get(shared, tmp_path, "--sql", "SELECT i AS a, NULL AS b FROM range(5) r(i)", "-o", "-", "--option", "delimiter=;", "--option", r"null=\N",
+               "--option", "header=false", "--option", r"line_ending=\r\n", "--row-limit", "2")
+    assert (done.returncode, done.stdout) == (0, b"0;\\N\r\n1;\\N\r\n")
+    assert done.stderr.decode().endswith("the file ends at a limit: 2 rows\n")
+
+
+def test_what_there_is_not_is_told_in_the_servers_words(shared, tmp_path):
+    for more, says in ((("--format", "docx"), b"unknown format 'docx'"), (("--compression", "rar"), b"unknown compression 'rar'"),
+                       (("--option", "nonsense=1"), b"unknown option 'nonsense' for the format csv"),
+                       (("--format", "parquet", "--option", "row_group_size=1"), b"option row_group_size must be a whole number from 2048")):
+        done = get(shared, tmp_path, "--sql", "SELECT 1", *more)
+        assert done.returncode == 1 and says in done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -104,8 +104,25 @@ def drive_requests_as_documented(api, _):
     """What the schema of the body refuses the server refuses, and what it allows is taken."""
     schema = {"$ref": "#/components/schemas/NewDownload"}
     whole = {"sql": "SELECT 1 AS a", "dataset_id": "d", "format": "csv"}
-    for changes in ({}, {"format": ""}, {"format": None}, {"format": "docx"}, {"format": 1}, {"sql": ""}, {"sql": 1}, {"sql": ...},
-                    {"dataset_id": ""}, {"dataset_id": ...}, {"dataset_id": []}, {"dataset_id": "x" * 1024}, {"dataset_id": "x" * 1025}):
+    options = api.document.tree["components"]["schemas"]["Options"]["properties"]
+    allowed_formats = api.document.tree["components"]["schemas"]["NewDownload"]["properties"]["format"]["enum"]
+    for changes in ({}, {"sql": ""}, {"sql": 1}, {"sql": ...}, {"dataset_id": ""}, {"dataset_id": ...}, {"dataset_id": []},
+                    {"dataset_id": "x" * 1024}, {"dataset_id": "x" * 1025},
+                    *({"format": f} for f in (*allowed_formats, None, "docx", "CSV", 1)),
+                    *({"compression": c} for c in ("none", "gzip", "zstd", "", None, "lz4", 1)), {"format": "parquet", "compression": "snappy"},
+                    *({"row_limit": n} for n in (0, 1, 2 ** 63 - 1, None, -1, 1.5, "1", True)),
+                    *({"byte_limit": n} for n in (0, 1000, 2 ** 63 - 1, None, -1, 1.5, "1", True)),
+                    *({"options": o} for o in ({}, None, [], "header=true", {"nonsense": True}, {"Header": True})),
+                    *({"options": {"delimiter": d}} for d in (*options["delimiter"]["enum"], "x", ",,", 1, None)),
+                    *({"options": {"line_ending": d}} for d in (*options["line_ending"]["enum"], "\r", 1, None)),
+                    *({"options": {"null": n}} for n in ("", "NULL", "x" * 64, "x" * 65, 1, None)),
+                    *({"options": {name: v}} for name in ("header", "quote_all", "bom", "excel_safe") for v in (True, False, None, "true", 1)),
+                    *({"format": "json", "options": {name: v}} for name in ("integers", "decimals") for v in ("number", "string", "", None, "text")),
+                    *({"format": "jsonl", "options": {"non_finite": v}} for v in ("null", "string", "", None, "NaN")),
+                    *({"format": "parquet", "options": {"row_group_size": n}} for n in (2047, 2048, 1048576, 1048577, "2048", None)),
+                    *({"format": "xlsx", "options": {"sheet_name": n}} for n in ("", "x" * 31, "x" * 32, 1, None)),
+                    *({"format": "excel", "options": {name: v}} for name in ("freeze_header", "bold_header") for v in (True, False, None, "no")),
+                    *({"format": "xlsx", "options": {"long_text": v}} for v in ("error", "cut", "", None, "truncate"))):
         body = {k: v for k, v in (whole | changes).items() if v is not ...}
         try:
             api.document.check_value(schema, body, "a body")
@@ -116,6 +133,47 @@ def drive_requests_as_documented(api, _):
             assert list(api.stream("POST", "/downloads", body).events())[-1].type == "complete", changes
         else:
             api.expect(400, "POST", "/downloads", body)
+
+
+FORMS = [
+    {"format": "csv", "compression": "gzip", "row_limit": 2, "byte_limit": 1_000_000,
+     "options": {"delimiter": ";", "header": False, "null": "NULL", "quote_all": True, "line_ending": "\r\n", "bom": True, "excel_safe": True,
+                 "timezone": "Asia/Kolkata"}},
+    {"format": "tsv"},
+    {"format": "tsv", "compression": "zstd"},
+    {"format": "json", "options": {"integers": "string", "decimals": "string", "non_finite": "string"}},
+    {"format": "ndjson"},
+    {"format": "parquet", "compression": "snappy", "options": {"row_group_size": 4096}},
+    {"format": "xlsx", "options": {"sheet_name": "Orders", "freeze_header": False, "bold_header": False, "long_text": "cut"}},
+]
+
+
+def drive_formats(api, service):
+    """A record has what was asked for, and what came of it; each file comes as its type."""
+    types = set()
+    for form in FORMS:
+        last = list(api.post("SELECT i AS a, '=1+1' AS b, repeat('x', 40000) AS c FROM range(3) r(i)", **form).events())[-1]
+        assert last.type == "complete", (form, last.text)
+        record = json.loads(api.expect(200, "GET", "/downloads/" + last.data["download_id"]).body)
+        assert {name: record[name] for name in form} == form
+        assert record["truncated"] is ("row_limit" in form) and ("guarded_cells" in record) == ("excel_safe" in form.get("options", {}))
+        assert ("cut_cells" in record) == ("long_text" in form.get("options", {}))
+        link = re.sub(r"^http://[^/]*", "", last.data["message"])
+        for method in ("HEAD", "GET"):
+            file = api.expect(200, method, link, headers={})
+            assert file.headers["Content-Type"] == record["content_type"]
+            assert file.headers["Content-Disposition"] == f'attachment; filename="{record["filename"]}"'
+        api.expect(206, "GET", link, headers={"Range": "bytes=0-9"})
+        types.add(file.headers["Content-Type"].split(";")[0])
+    assert types | {"text/csv"} == set(api.document.paths["/files/{org}/{name}"]["get"]["responses"]["200"]["content"])
+
+
+def drive_wide_results(api, _):
+    """So many columns that no line has room for their names."""
+    job, last = api.run("SELECT " + ", ".join(f"{i} AS {'c' * 60}{i}" for i in range(1600)))
+    assert last.type == "complete" and last.data["columns_truncated"] and "columns" not in last.data
+    list(api.stream("GET", f"/downloads/{job}/events").events())
+    assert len(json.loads(api.expect(200, "GET", "/downloads/" + job).body)["columns"]) == 1600
 
 
 def drive_lists(api, _):
@@ -406,6 +464,18 @@ def test_every_error_code_is_documented(judged):
     names = set(re.findall(r'X\(ERROR_\w+, "(\w+)"', header))
     documented = set(judged.document.tree["components"]["schemas"]["ErrorCode"]["enum"])
     assert documented == names - NOT_IN_RECORDS
+
+
+def test_every_option_is_documented(judged):
+    """Those that src/format/file_form.c knows, in this document and on docs/formats.md, with their formats; and no other."""
+    code = (ROOT / "src" / "format" / "file_form.c").read_text()
+    table = dict(re.findall(r'^    \{"(\w+)", ([^,]*), (?:FLAG|CHOICE|NUMBER|LETTER|TEXT),', code, re.M))
+    assert set(table) == set(judged.document.tree["components"]["schemas"]["Options"]["properties"]) and len(table) > 10
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| ([\w, ]+) \|", (ROOT / "docs" / "formats.md").read_text(), re.M)
+    told = {name: formats for names, formats in rows for name in re.findall(r"\w+", names)}
+    words = {"SEPARATED": "csv, tsv", "JSONS": "json, ndjson", "BIT(FILE_FORMATS) - 1": "all", "BIT(FILE_XLSX)": "xlsx",
+             "BIT(FILE_PARQUET)": "parquet", "SEPARATED | BIT(FILE_XLSX)": "csv, tsv, xlsx"}
+    assert {name: told.get(name) for name in table} == {name: words[formats] for name, formats in table.items()}
 
 
 def test_every_route_is_documented(judged):

@@ -188,7 +188,9 @@ static bool end_attempt(const char *how, const char *message, const struct job_a
                            .expires_at = LINK_ENDS,
                            .rows = 1,
                            .bytes = 2,
-                           .sha256 = "e3b0"};
+                           .sha256 = "e3b0",
+                           .columns = message,
+                           .details = "{}"};
     struct error why;
     error_set(&why, ERROR_QUERY, "%s", message);
     if (strcmp(how, "publish") == 0)
@@ -198,12 +200,12 @@ static bool end_attempt(const char *how, const char *message, const struct job_a
     return CALL(e, store->api->requeue(store, a, NULL, 0, ret, e));
 }
 
-/* publish|fail|requeue OWNER ID ATTEMPT [MESSAGE] */
+/* publish OWNER ID ATTEMPT [COLUMNS]; fail|requeue OWNER ID ATTEMPT [MESSAGE] */
 static bool do_end(const struct words *w, struct buf *out, struct error *e)
 {
     struct job_attempt a = {.owner = word(w, 1), .id = word(w, 2), .attempt = (uint32_t)number(w, 3)};
     _cleanup_(job_release) struct job j = {0};
-    if (!end_attempt(word(w, 0), w->count > 4 ? word(w, 4) : "why", &a, &j, e))
+    if (!end_attempt(word(w, 0), w->count > 4 ? word(w, 4) : "[]", &a, &j, e))
         return false;
     buf_printf(out, " %s %" PRId64, job_status_name(j.status), j.version);
     return true;
@@ -321,6 +323,16 @@ static bool do_get(const struct words *w, struct buf *out, struct error *e)
     if (!store->api->get(store, word(w, 1), word(w, 2), &j, e))
         return false;
     buf_printf(out, " %s %" PRId64 " %" PRIu32, job_status_name(j.status), j.version, j.attempt);
+    return true;
+}
+
+/* columns ORG ID */
+static bool do_columns(const struct words *w, struct buf *out, struct error *e)
+{
+    _cleanup_(job_release) struct job j = {0};
+    if (!store->api->get(store, word(w, 1), word(w, 2), &j, e))
+        return false;
+    buf_printf(out, " %s", j.columns ? j.columns : "none");
     return true;
 }
 
@@ -505,7 +517,7 @@ static const struct {
     {"commit", do_commit},     {"create", do_create},       {"fill", do_fill},       {"claim", do_claim},
     {"publish", do_end},       {"fail", do_end},            {"requeue", do_end},     {"note", do_note},
     {"progress", do_progress}, {"remove", do_remove},       {"expire", do_expire},   {"leftovers", do_leftovers},
-    {"cleaned", do_cleaned},   {"poll", do_poll},           {"get", do_get},         {"list", do_list},
+    {"cleaned", do_cleaned},   {"poll", do_poll},           {"get", do_get},         {"columns", do_columns}, {"list", do_list},
     {"drain", do_drain},       {"life", do_life},           {"check", do_check},
     {"renew", do_renew},       {"retry", do_retry},       {"settle", do_settle},
     {"work", do_work},         {"bounds", do_bounds},

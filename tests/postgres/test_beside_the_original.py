@@ -1,5 +1,6 @@
 """One database with gopie-server and the original service: whoever comes first, at once, with few rights, with old rows."""
 
+import json
 import re
 import uuid
 
@@ -147,9 +148,9 @@ def test_two_start_at_once(pg):
         drivers = at_once(*starts, *([gopie] if gopie_too else []))[:3]
         jobs = {d.create() for d in drivers}
         assert {j for d in drivers for j, _ in d.claim()} == jobs
-        assert pg.execute("SELECT step FROM downloads_schema", dbname=name) == [(1,), (2,)]
+        assert pg.execute("SELECT step FROM downloads_schema", dbname=name) == [(1,), (2,), (3,)]
         made = "".join(d.noted() for d in drivers)
-        assert made.count("made the tables of") == 2
+        assert made.count("made the tables of") == 3
         for d in drivers:
             d.close()
 
@@ -305,4 +306,20 @@ def test_a_job_ends_whatever_its_error_says(pg, store):
     assert s.call("fail", "owner", job, 1, "Zürich\u5927\U0001f986!")[0] == "failed"
     said = pg.execute("SELECT error_message FROM downloads", dbname=name)[0][0]
     assert said.startswith("Z") and said.endswith("!") and "rich" in said
+    assert s.claim() == []
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII", "UTF8"])
+@pytest.mark.parametrize("among_others", [False, True])
+def test_a_job_ends_whatever_its_columns_are_called(pg, store, encoding, among_others):
+    name = pg.new_database(encoding=f"'{encoding}'", lc_collate="'C'", lc_ctype="'C'")
+    s = store(name=name)
+    job = s.create()
+    assert s.claim() == [(job, 1)]
+    columns = [{"name": "Zürich\u5927\U0001f986\0", "type": "INTEGER"}]
+    text = json.dumps(columns, ensure_ascii=False, separators=(",", ":"))
+    assert (s.call_among_others if among_others else s.call)("publish", "owner", job, 1, text)[0] == "completed"
+    (told,) = s.call("columns", "org", job)
+    assert json.loads(told) == columns
+    assert told.isascii() == (encoding == "LATIN1")
     assert s.claim() == []

@@ -16,11 +16,12 @@ IDS = "ARRAY[md5('12345')::uuid, md5('12346')::uuid]"
 # The values of each statement, as SQL.
 VALUES = {
     "CREATE": ["gen_random_uuid()", "'user 1'", "'org 1'", "'set'", "'SELECT 1'", "'csv'", "2000", "true", "1800", "5",
-               "0", "0", "0"],
+               "0", "0", "0", "'{}'", "'csv'"],
     "CLAIM": ["'owner 1'", "10", "60000", "true", "0", "0", "0", "0", "5"],
     "NOTE_UPLOAD": [SOME_ID, "1", "'owner 1'", "'upload'"],
     "PROGRESS": [IDS, "ARRAY[1, 1]", "ARRAY[5, 5]", "ARRAY[6, 6]", "ARRAY[7, NULL]"],
-    "PUBLISH": [SOME_ID, "1", "'owner 1'", "'2100-01-01'", "'link'", "1", "2", "'hash'", "'key'", "5", "0", "0"],
+    "PUBLISH": [SOME_ID, "1", "'owner 1'", "'2100-01-01'", "'link'", "1", "2", "'hash'", "'key'", "5", "0", "0",
+                "'[]'", "'{}'"],
     "FAIL": [SOME_ID, "1", "'owner 1'", "'why'", "'code'", "'short'", "5", "0", "0"],
     "REQUEUE": [SOME_ID, "1", "'owner 1'", "'why'", "'code'", "2000"],
     "CURRENT": [SOME_ID, "'owner 1'"],

@@ -57,8 +57,9 @@ def values(c, job, attempt, from_zero):
     return {
         "CLAIM": ["'owner'", 1, LEASE_MS, "true", tag, seq, due, lease, MAX_RUNNING],
         "CREATE": ["gen_random_uuid()", "'user'", "'org-1'", "'set'", "'SELECT 1'", "'csv'", 100000, "false", 100000, MAX_RUNNING,
-                   tag, seq, due],
-        "PUBLISH": [f"'{job}'", attempt, "'owner'", "'2100-01-01'", "'link'", 1, 2, "'hash'", "'key'", MAX_RUNNING, tag, seq],
+                   tag, seq, due, "'{}'", "'csv'"],
+        "PUBLISH": [f"'{job}'", attempt, "'owner'", "'2100-01-01'", "'link'", 1, 2, "'hash'", "'key'", MAX_RUNNING, tag, seq,
+                    "'[]'", "'{}'"],
         "NOTE_UPLOAD": [f"'{job}'", attempt, "'owner'", "'upload'"],
         "PROGRESS": [f"ARRAY['{job}'::uuid]", f"ARRAY[{attempt}]", "ARRAY[5]", "ARRAY[6]", "ARRAY[7]"],
         "POLL": ["'owner'", "'{}'", "'{}'", "'{}'", "'{}'", "true", tag, seq, due, lease],

@@ -48,6 +48,10 @@ def test_a_stream_follows_a_job_on_another_instance(place):
     assert ids == sorted(set(ids))
     job = events[-1].data["download_id"]
     assert any(job in line for line in there.log) and place.sha256(f"acme/{job}.csv") == events[-1].data["sha256"]
+    record, last = here.get("/downloads/" + job), events[-1].data
+    told = {"rows", "bytes", "sha256", "content_type", "filename", "columns", "truncated", "duration_ms"}
+    assert {k: last[k] for k in told} == {k: record[k] for k in told}
+    assert last["columns"] == [{"name": "i", "type": "BIGINT"}, {"name": "pad", "type": "VARCHAR"}]
 
 
 def test_deleting_at_one_instance_stops_the_job_at_another(place):

@@ -1,7 +1,12 @@
 """A download on Postgres and S3, from the request to the bytes behind the link."""
 import concurrent.futures
 import datetime
+import gzip
+import hashlib
+import json
+import os
 import re
+import signal
 import urllib.request
 
 import pytest
@@ -32,6 +37,44 @@ def test_a_small_result_is_one_object(place):
     begins = datetime.datetime.strptime(signed, "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.timezone.utc)
     assert abs((begins + datetime.timedelta(seconds=lives) - ends).total_seconds()) < 1
     assert place.sql("SELECT status::text, pre_signed_url FROM downloads") == [("completed", record["pre_signed_url"])]
+
+
+@pytest.mark.parametrize("rows", [3, 3000000], ids=["one-object", "in-parts"])
+def test_a_compressed_result_is_a_file_of_its_own(place, rows):
+    """By its key, its media type and its name; nothing unpacks it on the way."""
+    server = place.start()
+    last = server.run(f"SELECT i, md5(i::VARCHAR) AS pad FROM range({rows}) r(i)", format="csv", compression="gzip")
+    assert last.type == "complete", last.text
+    job, key = last.data["download_id"], f"acme/{last.data['download_id']}.csv.gz"
+    assert place.objects() == {key: last.data["bytes"]} and place.uploads() == []
+    stored = place.s3.head_object(Bucket=place.bucket, Key=key)
+    assert stored["ContentType"] == "application/gzip" and not stored.get("ContentEncoding")
+    with urllib.request.urlopen(last.data["message"]) as answer:
+        data = answer.read()
+        assert answer.headers["Content-Type"] == "application/gzip" and "Content-Encoding" not in answer.headers
+        assert f'filename="{job}.csv.gz"' in answer.headers["Content-Disposition"]
+    assert hashlib.sha256(data).hexdigest() == last.data["sha256"]
+    lines = gzip.decompress(data).splitlines()
+    assert len(lines) == rows + 1 and lines[:2] == [b"i,pad", b"0," + hashlib.md5(b"0").hexdigest().encode()]
+    record = server.get("/downloads/" + job)
+    assert (record["filename"], record["content_type"]) == (f"{job}.csv.gz", "application/gzip")
+    told = place.sql("SELECT form, suffix, columns, details FROM downloads_jobs")[0]
+    assert json.loads(told[0]) == {"format": "csv", "compression": "gzip"} and told[1] == "csv.gz"
+    assert json.loads(told[2]) == record["columns"] and json.loads(told[3]).keys() == {"truncated", "duration_ms"}
+    assert place.sql("SELECT object_key FROM downloads_attempts") == [(key,)]
+
+
+def test_a_later_attempt_has_a_key_of_its_own_and_the_downloads_name(place):
+    server = place.start(QUEUE_WORKERS=1, MAX_ATTEMPTS=2, RETRY_DELAY="1s")
+    stream, job = server.begin("SELECT i, repeat('x', 50) AS pad FROM range(6000000) r(i)", format="csv", compression="gzip")
+    os.kill(server.wait_worker(), signal.SIGKILL)
+    last = list(stream.events())[-1]
+    assert last.type == "complete" and last.data["filename"] == f"{job}.csv.gz"
+    keys = [f"acme/{job}.csv.gz", f"acme/{job}-2.csv.gz"]
+    assert [k for k, in place.sql("SELECT object_key FROM downloads_attempts ORDER BY attempt")] in (keys, keys[1:])
+    assert list(place.objects()) == keys[1:]
+    with urllib.request.urlopen(last.data["message"]) as answer:
+        assert f'filename="{job}.csv.gz"' in answer.headers["Content-Disposition"]
 
 
 def test_a_large_result_is_whole(place):

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/http_client.h"
+#include "cli/client.h"
 #include "cli/progress_bar.h"
 #include "cli/sink.h"
 #include "cli/sse_reader.h"
@@ -247,6 +248,27 @@ static void text_of_a_peer_cannot_steer_the_terminal(void **state)
     }
 }
 
+/* A server may name the file that is made here, but not lead out of the folder, nor onto another file. */
+static void a_name_from_a_server_is_that_of_its_download(void **state)
+{
+    (void)state;
+#define ID "6f1c2f0e-0b7a-4c5e-9d2b-1f2a3b4c5d6e"
+    static const char *const good[] = {ID ".csv", ID ".csv.gz", ID ".ndjson.zst", ID ".xlsx", ID ".7z",
+                                       ID ".aaaaaaaaaaaaaaaaaaaaaaaaaa"};
+    for (size_t i = 0; i < ARRAY_SIZE(good); i++)
+        if (!download_name_ok(ID, good[i]))
+            fail_msg("%s was not taken", good[i]);
+    static const char *const bad[] = {"", "-", "csv", ID, ID ".", ID "..", ID "..csv", ID ".csv.", ID ".csv..gz",
+                                      ID ".csv/../x", ID "./x",
+                                      ID "/x.csv", ID "-2.csv", "../" ID ".csv", "/tmp/" ID ".csv", ID ".csv\n",
+                                          ID ".CSV", ID ".c\xc3\xa9",
+                                      ID ".csv gz", ID ".csv\\x", "x" ID ".csv", "Makefile", ".bashrc",
+                                      "6f1c2f0e-0b7a-4c5e-9d2b-1f2a3b4c5d6f.csv", ID ".aaaaaaaaaaaaaaaaaaaaaaaaaaa"};
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+        if (download_name_ok(ID, bad[i]))
+            fail_msg("'%s' was taken", bad[i]);
+}
+
 /* In a folder of its own, which holds nothing but "file" at the end. */
 static void a_file_appears_whole_or_not_at_all(void **state)
 {
@@ -354,6 +376,7 @@ int main(void)
         cmocka_unit_test(bars_look_as_meant),
         cmocka_unit_test(numbers_read_well),
         cmocka_unit_test(text_of_a_peer_cannot_steer_the_terminal),
+        cmocka_unit_test(a_name_from_a_server_is_that_of_its_download),
         cmocka_unit_test(a_file_appears_whole_or_not_at_all),
         cmocka_unit_test(impossible_requests_are_told_apart),
         cmocka_unit_test(a_silent_server_is_left),

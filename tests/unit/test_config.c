@@ -137,10 +137,19 @@ static void the_queue_has_its_defaults_and_limits(void **state)
     assert_int_equal(config.max_rescues, 10);
     assert_int_equal(config.retry_delay, 2000);
     assert_int_equal(config.stall_timeout, 300000);
+    assert_int_equal(config.row_limit, 0);
+    assert_int_equal(config.byte_limit, 0);
+    done();
+    static const char *const limits[] = {"GOPIE_DS_ROW_LIMIT=1000000000000000", "GOPIE_DS_BYTE_LIMIT=2GiB", NULL};
+    assert_true(load("GOPIE_DS_DUCKDB_PATH=x\n", limits));
+    assert_int_equal(config.row_limit, 1000000000000000);
+    assert_int_equal(config.byte_limit, 2147483648);
     done();
     static const char *const bad[] = {"GOPIE_DS_ORG_MAX_QUEUED=0", "GOPIE_DS_MAX_ATTEMPTS=0", "GOPIE_DS_MAX_ATTEMPTS=101",
                                       "GOPIE_DS_MAX_RESCUES=0",    "GOPIE_DS_MAX_RESCUES=1001", "GOPIE_DS_RETRY_DELAY=61s",
-                                      "GOPIE_DS_STALL_TIMEOUT=999ms", "GOPIE_DS_ORG_MAX_RUNNING=-1"};
+                                      "GOPIE_DS_STALL_TIMEOUT=999ms", "GOPIE_DS_ORG_MAX_RUNNING=-1",
+                                      "GOPIE_DS_ROW_LIMIT=1000000000000001", "GOPIE_DS_ROW_LIMIT=1k",
+                                      "GOPIE_DS_BYTE_LIMIT=-1", "GOPIE_DS_BYTE_LIMIT=1025TiB"};
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
         const char *const environment[] = {bad[i], NULL};
         if (load("GOPIE_DS_DUCKDB_PATH=x\n", environment))

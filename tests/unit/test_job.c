@@ -99,6 +99,10 @@ static void keys_are_of_the_attempt(void **state)
     _cleanup_free_ char *first = job_object_key(&j, 1), *third = job_object_key(&j, 3);
     assert_string_equal(first, "o/" ID ".csv");
     assert_string_equal(third, "o/" ID "-3.csv");
+    j.suffix = (char *)"ndjson.zst";
+    _cleanup_free_ char *with_suffix = job_object_key(&j, 1), *later = job_object_key(&j, UINT32_MAX);
+    assert_string_equal(with_suffix, "o/" ID ".ndjson.zst");
+    assert_string_equal(later, "o/" ID "-4294967295.ndjson.zst");
 }
 
 static void assert_json(const struct job *j, const char *expected)
@@ -155,6 +159,62 @@ static void a_record_is_the_contracts_json(void **state)
             "\"created_at\":\"2024-02-29T12:34:56.789012Z\",\"updated_at\":\"2024-02-29T12:34:56.789012Z\","
             "\"completed_at\":\"2024-02-29T12:34:57.000000Z\",\"user_id\":\"u\",\"org_id\":\"o\","
             "\"version\":1,\"error_code\":\"query_failed\"}");
+}
+
+#define HEAD "{\"id\":\"" ID "\",\"sql\":\"SELECT 1\",\"dataset_id\":\"d\",\"status\":\"%s\",\"format\":\"csv\""
+#define TIMES \
+    ",\"created_at\":\"2024-02-29T12:34:56.789012Z\",\"updated_at\":\"2024-02-29T12:34:56.789012Z\",\"user_id\":\"u\",\"org_id\":\"o\"," \
+    "\"version\":1"
+#define FORM_MEMBERS ",\"compression\":\"gzip\",\"options\":{\"null\":\"\\u0001\"},\"row_limit\":9007199254740993,\"byte_limit\":7"
+#define COLUMNS "[{\"name\":\"a\\u0001\",\"type\":\"INTEGER\"}]"
+
+static struct job job_with_form(enum job_status status)
+{
+    struct job j = small_job();
+    j.status = status;
+    j.form = (char *)"{\"format\":\"csv\"" FORM_MEMBERS "}";
+    j.suffix = (char *)"csv.gz";
+    return j;
+}
+
+static struct job job_with_result(enum job_status status)
+{
+    struct job j = job_with_form(status);
+    j.columns = (char *)COLUMNS;
+    j.details = (char *)"{\"truncated\":true,\"duration_ms\":1234,\"guarded_cells\":5}";
+    return j;
+}
+
+static void a_record_says_what_its_file_is_like(void **state)
+{
+    (void)state;
+    char expected[1024];
+    struct job j = job_with_form(JOB_PENDING);
+    snprintf(expected, sizeof expected, HEAD FORM_MEMBERS TIMES "}", "pending");
+    assert_json(&j, expected);
+    j.form = (char *)"{\"format\":\"csv\"}";
+    snprintf(expected, sizeof expected, HEAD TIMES "}", "pending");
+    assert_json(&j, expected);
+    j.form = (char *)"not ours"; /* in a row that others changed by hand */
+    assert_json(&j, expected);
+
+    static const enum job_status over[] = {JOB_COMPLETED, JOB_EXPIRED};
+    for (size_t i = 0; i < ARRAY_SIZE(over); i++) {
+        j = job_with_result(over[i]);
+        snprintf(expected, sizeof expected,
+                 HEAD FORM_MEMBERS TIMES ",\"rows\":0,\"bytes\":0,\"content_type\":\"application/gzip\",\"filename\":\"" ID
+                 ".csv.gz\",\"truncated\":true,\"duration_ms\":1234,\"guarded_cells\":5,\"columns\":" COLUMNS "}",
+                 job_status_name(over[i]));
+        assert_json(&j, expected);
+    }
+
+    /* Of a list: nothing is said of the columns. A job that was made before there were forms. */
+    j = job_with_result(JOB_COMPLETED);
+    j.columns = j.form = j.suffix = NULL;
+    snprintf(expected, sizeof expected,
+             HEAD TIMES ",\"rows\":0,\"bytes\":0,\"content_type\":\"text/csv; charset=utf-8\",\"filename\":\"" ID
+             ".csv\",\"truncated\":true,\"duration_ms\":1234,\"guarded_cells\":5}", "completed");
+    assert_json(&j, expected);
 }
 
 /* Reads the line back with a strict parser. */
@@ -224,6 +284,78 @@ static void long_sql_is_cut(void **state)
     check_cut("\"\\", 2);
     check_cut("\x01", 6);
     check_cut("x\x01ä\U0001F600\t", 6);
+}
+
+/* First the columns go, then the end of `sql`; each only where it must. */
+static void columns_give_way_before_sql(void **state)
+{
+    (void)state;
+    struct job j = job_with_result(JOB_COMPLETED);
+    _cleanup_buf_ struct buf whole, line;
+    buf_init(&whole, 1 << 20);
+    buf_init(&line, 1 << 20);
+    job_append_json(&whole, &j, 0);
+    job_append_json(&line, &j, whole.len);
+    assert_string_equal(line.data, whole.data);
+
+    static const char mark[] = ",\"columns_truncated\":true";
+    size_t without = whole.len - strlen(",\"columns\":" COLUMNS) + strlen(mark);
+    for (size_t max = whole.len - 1; max >= without; max--) {
+        buf_clear(&line);
+        job_append_json(&line, &j, max);
+        assert_int_equal(line.len, without);
+        json_t *record = parse(&line);
+        assert_null(json_object_get(record, "columns"));
+        assert_true(json_is_true(json_object_get(record, "columns_truncated")));
+        assert_string_equal(json_string_value(json_object_get(record, "sql")), "SELECT 1");
+        assert_null(json_object_get(record, "sql_truncated"));
+        json_decref(record);
+    }
+    buf_clear(&line);
+    job_append_json(&line, &j, without - 1);
+    json_t *record = parse(&line);
+    assert_true(json_is_true(json_object_get(record, "columns_truncated")));
+    assert_true(json_is_true(json_object_get(record, "sql_truncated")));
+    json_decref(record);
+
+    /* Said once, also where the worker had left some out itself; and where they were not read at all. */
+    j.details = (char *)"{\"truncated\":false,\"columns_truncated\":true,\"duration_ms\":1}";
+    for (int i = 0; i < 3; i++) {
+        buf_clear(&line);
+        job_append_json(&line, &j, i == 0 ? 0 : i == 1 ? without - 40 : 4096);
+        record = parse(&line);
+        assert_int_equal(json_object_get(record, "columns") != NULL, i == 0);
+        assert_true(json_is_true(json_object_get(record, "columns_truncated")));
+        json_decref(record);
+        if (i == 1)
+            j.columns = NULL;
+    }
+}
+
+static void a_result_has_its_columns_where_there_is_room(void **state)
+{
+    (void)state;
+    static const char rest[] = ",\"content_type\":\"application/gzip\",\"filename\":\"" ID
+                               ".csv.gz\",\"truncated\":true,\"duration_ms\":1234,\"guarded_cells\":5";
+    struct job j = job_with_result(JOB_COMPLETED);
+    size_t length = strlen(rest) + strlen(",\"columns\":" COLUMNS);
+    _cleanup_buf_ struct buf out;
+    buf_init(&out, 4096);
+    buf_append_text(&out, "{");
+    job_append_result(&out, &j, length);
+    assert_int_equal(out.len, length + 1);
+    assert_non_null(strstr(out.data, rest));
+    assert_non_null(strstr(out.data, ",\"columns\":" COLUMNS));
+    for (size_t max = 0; max < length; max += length - 1) {
+        buf_clear(&out);
+        job_append_result(&out, &j, max);
+        assert_memory_equal(out.data, rest, strlen(rest));
+        assert_string_equal(out.data + strlen(rest), ",\"columns_truncated\":true");
+    }
+    buf_clear(&out);
+    j.details = NULL;
+    job_append_result(&out, &j, 4096);
+    assert_int_equal(out.len, 0);
 }
 
 static void what_fits_is_not_cut(void **state)
@@ -569,6 +701,9 @@ int main(void)
         cmocka_unit_test(names_are_the_contracts),
         cmocka_unit_test(keys_are_of_the_attempt),
         cmocka_unit_test(a_record_is_the_contracts_json),
+        cmocka_unit_test(a_record_says_what_its_file_is_like),
+        cmocka_unit_test(columns_give_way_before_sql),
+        cmocka_unit_test(a_result_has_its_columns_where_there_is_room),
         cmocka_unit_test(every_character_survives),
         cmocka_unit_test(long_sql_is_cut),
         cmocka_unit_test(what_fits_is_not_cut),

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "format/file_form.h"
 #include "job/store_thread.h"
 #include "object/store.h"
 #include "server/event_text.h"
@@ -22,6 +23,7 @@
 #define OTHER_ID "0b4c2c1e-3f0e-4b7a-9a51-000000000002"
 #define LINE_LIMIT (64 * 1024) /* at which gopie-server gives up */
 #define DEADLINE_MS 20000
+#define FAR_AWAY INT64_C(4102444800000000)
 
 /* The stand-in */
 
@@ -136,6 +138,14 @@ static size_t longest_line(const struct buf *b)
     return longest;
 }
 
+/* As long as a form's text may be. */
+static char *longest_form(void)
+{
+    char *form = NULL;
+    assert_int_equal(asprintf(&form, "{\"format\":\"csv\",\"options\":{\"null\":\"%0*d\"}}", FILE_FORM_MAX - 38, 0), FILE_FORM_MAX);
+    return form;
+}
+
 /* Everything as long, and as much longer by escaping, as the server lets it in. */
 static void no_line_is_too_long_for_gopie(void **state)
 {
@@ -147,9 +157,16 @@ static void no_line_is_too_long_for_gopie(void **state)
                     .user_id = repeated('"', 256),
                     .org_id = repeated('o', 128),
                     .format = repeated('f', 3),
+                    .form = longest_form(),
                     .status = JOB_FAILED,
                     .error_code = ERROR_QUERY,
+                    .last_error = repeated(1, JOB_ATTEMPT_ERROR_MAX),
+                    .last_error_code = ERROR_ORG_QUEUE_FULL,
+                    .created_at = FAR_AWAY,
+                    .updated_at = FAR_AWAY,
+                    .completed_at = FAR_AWAY,
                     .version = INT64_MAX,
+                    .failures = UINT32_MAX,
                     .attempt = UINT32_MAX};
     _cleanup_buf_ struct buf text;
     buf_init(&text, EVENT_TEXT_MAX);
@@ -168,6 +185,79 @@ static void no_line_is_too_long_for_gopie(void **state)
     job_release(&j);
 }
 
+/* So many columns of 63 characters each, which take six bytes a character in a record. */
+static char *wide_columns(size_t count)
+{
+    struct buf out;
+    buf_init(&out, (size_t)4 << 20);
+    buf_append_text(&out, "[");
+    for (size_t i = 0; i < count; i++) {
+        buf_printf(&out, "%s{\"name\":\"", i ? "," : "");
+        for (int c = 0; c < 63; c++)
+            buf_append_text(&out, "\\u0001");
+        buf_append_text(&out, "\",\"type\":\"TIMESTAMP WITH TIME ZONE\"}");
+    }
+    buf_append_text(&out, "]");
+    return buf_take(&out);
+}
+
+static json_t *last_data(const struct buf *text)
+{
+    const char *line = strstr(text->data, "data: ");
+    assert_non_null(line);
+    json_t *o = json_loadb(line + 6, strcspn(line, "\n") - 6, JSON_REJECT_DUPLICATES, NULL);
+    assert_non_null(o);
+    return o;
+}
+
+/* The options are as long as they may be (FILE_FORM_MAX), the link as one of S3 with a session's token. */
+static void columns_that_no_line_has_room_for_are_left_out(void **state)
+{
+    (void)state;
+    static const size_t counts[] = {1, 5, 6, 7, 8, 9, 10, 11, 12, 1600};
+    bool with = false, without = false;
+    for (size_t i = 0; i < ARRAY_SIZE(counts); i++) {
+        struct job j = {.id = ID,
+                        .sql = repeated('x', 300),
+                        .dataset_id = repeated('d', 36),
+                        .user_id = repeated('u', 36),
+                        .org_id = repeated('o', 36),
+                        .format = strdup("csv"),
+                        .form = strdup("{\"format\":\"csv\",\"options\":{\"null\":\"-\"}}"),
+                        .suffix = strdup("csv.gz"),
+                        .link = repeated('l', 2500),
+                        .columns = wide_columns(counts[i]),
+                        .details = strdup("{\"truncated\":false,\"duration_ms\":5}"),
+                        .status = JOB_COMPLETED,
+                        .version = 3,
+                        .attempt = 1};
+        for (int kind = 0; kind < 2; kind++) {
+            _cleanup_buf_ struct buf text;
+            buf_init(&text, EVENT_TEXT_MAX);
+            if (kind == 0)
+                event_text_last(&text, &j);
+            else
+                event_text_snapshot(&text, &j, j.version);
+            assert_true(longest_line(&text) < 8 * 1024 + 16);
+            json_t *data = last_data(&text);
+            size_t told = json_array_size(json_object_get(data, "columns"));
+            assert_true(told == counts[i] || told == 0); /* all or none */
+            assert_int_equal(json_is_true(json_object_get(data, "columns_truncated")), told == 0);
+            assert_string_equal(json_string_value(json_object_get(data, "filename")), ID ".csv.gz");
+            assert_string_equal(json_string_value(json_object_get(data, "content_type")), "application/gzip");
+            assert_int_equal(json_integer_value(json_object_get(data, "duration_ms")), 5);
+            assert_true(json_is_false(json_object_get(data, "truncated")));
+            if (kind == 1)
+                assert_int_equal(strlen(json_string_value(json_object_get(data, "sql"))), 300);
+            with = with || told > 0;
+            without = without || told == 0;
+            json_decref(data);
+        }
+        job_release(&j);
+    }
+    assert_true(with && without);
+}
+
 static void the_last_event_says_how_it_ended(void **state)
 {
     (void)state;
@@ -179,6 +269,16 @@ static void the_last_event_says_how_it_ended(void **state)
     assert_string_equal(text.data,
                         "id: 3\ndata: {\"download_id\":\"" ID "\",\"type\":\"complete\",\"message\":"
                         "\"http://x/y?z\",\"rows\":2,\"bytes\":9,\"sha256\":\"ab\"}\n\n");
+    buf_clear(&text);
+    j.format = strdup("ndjson");
+    j.columns = strdup("[{\"name\":\"a\",\"type\":\"T\"}]");
+    j.details = strdup("{\"truncated\":false,\"duration_ms\":12}");
+    event_text_last(&text, &j);
+    assert_string_equal(text.data,
+                        "id: 3\ndata: {\"download_id\":\"" ID "\",\"type\":\"complete\",\"message\":"
+                        "\"http://x/y?z\",\"rows\":2,\"bytes\":9,\"sha256\":\"ab\",\"content_type\":\"application/x-ndjson\","
+                        "\"filename\":\"" ID ".ndjson\",\"truncated\":false,\"duration_ms\":12,"
+                        "\"columns\":[{\"name\":\"a\",\"type\":\"T\"}]}\n\n");
     buf_clear(&text);
     j.status = JOB_EXPIRED;
     event_text_last(&text, &j);
@@ -639,6 +739,7 @@ int main(void)
 #define SWEEPER_TEST(f) cmocka_unit_test_setup_teardown(f, make_directory, remove_directory)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_line_is_too_long_for_gopie),
+        cmocka_unit_test(columns_that_no_line_has_room_for_are_left_out),
         cmocka_unit_test(the_last_event_says_how_it_ended),
         cmocka_unit_test(progress_that_is_not_known_says_so),
         HUB_TEST(all_of_a_download_are_told_until_its_end),

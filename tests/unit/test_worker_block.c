@@ -57,6 +57,79 @@ static void a_list_says_what_it_holds(void **state)
     block_pool_free(pool);
 }
 
+/* Rows of 0 to 299 bytes, every third altered; some lie across blocks, and one is larger than a block. */
+#define ROWS 2000
+
+static struct block *write_marked_rows(struct block_pool *pool, uint64_t ends[ROWS])
+{
+    struct block_writer w;
+    uint64_t written = 0;
+    assert_true(block_writer_begin(&w, pool, ROWS));
+    for (size_t row = 0; row < ROWS; row++) {
+        for (size_t left = row == 700 ? 2 * BLOCK_SIZE : row * 7 % 300; left > 0; left--) {
+            w.at = block_writer_room(&w, w.at, 1);
+            assert_non_null(w.at);
+            *w.at++ = (uint8_t)(written++ % 251);
+        }
+        w.altered += row % 3 == 0;
+        block_writer_end_row(&w, w.at);
+        ends[row] = written;
+    }
+    return block_writer_end(&w, ROWS);
+}
+
+static void rows_are_marked_where_they_end(void **state)
+{
+    (void)state;
+    struct block_pool *pool = block_pool_new();
+    uint64_t ends[ROWS];
+    struct block *list = write_marked_rows(pool, ends);
+    size_t held = ROWS * sizeof *list->row_ends;
+    for (size_t row = 0; row < ROWS; row++) {
+        assert_int_equal(list->row_ends[row].bytes, ends[row]);
+        assert_int_equal(list->row_ends[row].altered, row / 3 + 1);
+    }
+    for (const struct block *b = list; b; b = b->next)
+        held += b->capacity;
+    assert_int_equal(list->held, held);
+    block_pool_give_back(pool, list);
+    block_pool_free(pool);
+}
+
+static void a_list_is_cut_behind_any_row(void **state)
+{
+    (void)state;
+    struct block_pool *pool = block_pool_new();
+    for (size_t rows = 0; rows <= ROWS; rows += rows < 5 || rows >= ROWS - 5 ? 1 : 37) {
+        uint64_t ends[ROWS], bytes = 0;
+        struct block *list = write_marked_rows(pool, ends);
+        block_list_cut(list, rows);
+        assert_int_equal(list->rows, rows);
+        assert_int_equal(list->altered, (rows + 2) / 3);
+        for (const struct block *b = list; b; b = b->next)
+            for (size_t at = 0; at < b->length; at++, bytes++)
+                assert_int_equal(b->data[at], bytes % 251);
+        assert_int_equal(bytes, rows > 0 ? ends[rows - 1] : 0);
+        block_pool_give_back(pool, list);
+    }
+    block_pool_free(pool);
+}
+
+static void a_list_without_marks_has_none(void **state)
+{
+    (void)state;
+    struct block_pool *pool = block_pool_new();
+    uint64_t ends[ROWS];
+    block_pool_give_back(pool, write_marked_rows(pool, ends)); /* the next one gets its block */
+    struct block_writer w;
+    assert_true(block_writer_begin(&w, pool, 0));
+    block_writer_end_row(&w, w.at);
+    struct block *list = block_writer_end(&w, 1);
+    assert_null(list->row_ends);
+    block_pool_give_back(pool, list);
+    block_pool_free(pool);
+}
+
 /* Many more than are made at a time: those that come back are used again, whoever had them. */
 static void what_comes_back_is_used_again(void **state)
 {
@@ -172,6 +245,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_list_has_all_that_was_written),
         cmocka_unit_test(a_list_says_what_it_holds),
+        cmocka_unit_test(rows_are_marked_where_they_end),
+        cmocka_unit_test(a_list_is_cut_behind_any_row),
+        cmocka_unit_test(a_list_without_marks_has_none),
         cmocka_unit_test(what_comes_back_is_used_again),
         cmocka_unit_test(what_failed_goes_back),
         cmocka_unit_test(threads_do_not_share_a_block),

@@ -77,7 +77,7 @@ static void print_result(const struct play_result *r)
         hex_encode(r->digest, SHA256_BYTES, hex);
     json_t *o =
         json_pack("{s:b, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:f, s:f, s:I, s:i, s:b, s:b, s:I, s:f, s:i, "
-                  "s:I, s:i, s:[I,I,I], s:I, s:b, s:o?}", /**/
+                  "s:I, s:i, s:[I,I,I,I], s:I, s:b, s:o?}", /**/
                   "done", r->done, "code", error_code_name(r->error.code), "message", r->error.message,
                   "broken", r->broken, "rows", (json_int_t)r->rows, "bytes", (json_int_t)r->bytes, "parts",
                   (json_int_t)r->parts, "sha256", hex, "wall_s", r->wall_s, "cpu_s", r->cpu_s,
@@ -86,7 +86,7 @@ static void print_result(const struct play_result *r)
                   "spill_left", (int)r->spill_left, "cancel_ms", (json_int_t)r->cancel_ms, "signal",
                   WIFSIGNALED(r->wait_status) ? WTERMSIG(r->wait_status) : 0, "cpu_us",
                   (json_int_t)r->cpu_us[LINK_QUERY], (json_int_t)r->cpu_us[LINK_ENCODE],
-                  (json_int_t)r->cpu_us[LINK_HASH], "altered", (json_int_t)r->altered, "truncated", r->truncated,
+                  (json_int_t)r->cpu_us[LINK_PACK], (json_int_t)r->cpu_us[LINK_HASH], "altered", (json_int_t)r->altered, "truncated", r->truncated,
                   "columns", json_loads(r->columns, 0, NULL));
     char *line = o ? json_dumps(o, JSON_COMPACT) : NULL;
     puts(line ? line : "{}");

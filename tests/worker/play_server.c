@@ -193,9 +193,9 @@ static void on_end(struct play *p, const struct link_message *m)
     }
     p->r->done = true;
     sha256_final(p->hash, p->r->digest);
-    if (!p->streaming || p->r->parts == 0)
-        broke(p, "DONE without any part");
-    if (m->bytes != p->r->bytes || (m->rows < p->told_rows && !m->truncated) || m->bytes < p->told_bytes)
+    if (!p->streaming)
+        broke(p, "DONE before STREAMING");
+    if (m->bytes != p->r->bytes || m->rows < p->told_rows || m->bytes < p->told_bytes)
         broke(p, "DONE tells %llu bytes, the parts had %llu", (unsigned long long)m->bytes,
               (unsigned long long)p->r->bytes);
     memcpy(p->r->cpu_us, m->cpu_us, sizeof p->r->cpu_us);

@@ -1,4 +1,4 @@
-/* The text of typed values (worker/value_text.h) against the engine's own cast, value by value: of every type
+/* The text of typed values (worker/value_text.h) against the engine's own cast, or its JSON, value by value: of every type
  * random bits, values near each border, and what tables usually hold. Every byte must be equal.
  *
  *     test_value_differential [--seed N] [--count N] [--type NAME] [--all-floats PART]
@@ -43,6 +43,7 @@ struct kind {
     int64_t units; /* times: how many of theirs a second has */
     void (*generate)(struct test *t, union value *v);
     size_t (*text)(const struct test *t, const union value *v, char *to);
+    bool json; /* the text is that of the engine's JSON writer */
 };
 
 struct test {
@@ -369,6 +370,34 @@ static size_t decimal_text(const struct test *t, const union value *v, char *to)
                     to);
 }
 
+/* What is not finite has other words in our files, since JSON has none. */
+static size_t json_double(double v, char *to)
+{
+    if (isfinite(v))
+        return (size_t)(text_of_json_double(to, v) - to);
+    const char *word = isnan(v) ? "NaN" : v < 0 ? "-Infinity" : "Infinity";
+    memcpy(to, word, strlen(word));
+    return strlen(word);
+}
+
+static size_t json_float_text(const struct test *t, const union value *v, char *to)
+{
+    (void)t;
+    return json_double((double)v->single, to);
+}
+
+static size_t json_double_text(const struct test *t, const union value *v, char *to)
+{
+    (void)t;
+    return json_double(v->twice, to);
+}
+
+static size_t json_decimal_text(const struct test *t, const union value *v, char *to)
+{
+    int64_t number = t->width <= 4 ? v->int16 : t->width <= 9 ? v->int32 : v->int64;
+    return (size_t)(text_of_json_decimal(to, number, t->scale) - to);
+}
+
 static const struct kind kinds[] = {
     {"boolean", DUCKDB_TYPE_BOOLEAN, 1, 0, boolean, bool_text},
     {"tinyint", DUCKDB_TYPE_TINYINT, 1, 0, integer, int8_text},
@@ -396,6 +425,9 @@ static const struct kind kinds[] = {
     {"interval", DUCKDB_TYPE_INTERVAL, 16, 0, interval, interval_text},
     {"uuid", DUCKDB_TYPE_UUID, 16, 0, integer, uuid_text},
     {"blob", DUCKDB_TYPE_BLOB, 16, 0, blob, blob_text},
+    {"json float", DUCKDB_TYPE_FLOAT, 4, 0, floating, json_float_text, .json = true},
+    {"json double", DUCKDB_TYPE_DOUBLE, 8, 0, doubling, json_double_text, .json = true},
+    {"json decimal", DUCKDB_TYPE_DECIMAL, 0, 0, decimal, json_decimal_text, .json = true},
 };
 
 /* --- the engine: SELECT v, v::VARCHAR FROM test_values() --- */
@@ -474,7 +506,9 @@ static void run(struct test *t, duckdb_connection c)
 {
     duckdb_prepared_statement statement;
     duckdb_result result;
-    if (duckdb_prepare(c, "SELECT v, TRY_CAST(v AS VARCHAR) FROM test_values()", &statement) != DuckDBSuccess)
+    const char *sql = t->kind->json ? "SELECT v, to_json(v)::VARCHAR FROM test_values()"
+                                    : "SELECT v, TRY_CAST(v AS VARCHAR) FROM test_values()";
+    if (duckdb_prepare(c, sql, &statement) != DuckDBSuccess)
         die("prepare", duckdb_prepare_error(statement));
     if (duckdb_execute_prepared_streaming(statement, &result) != DuckDBSuccess)
         die(t->kind->name, duckdb_result_error(&result));
@@ -493,7 +527,7 @@ static void run(struct test *t, duckdb_connection c)
 /* DECIMAL: every width and scale. */
 static void run_decimals(struct test *t, duckdb_connection c, uint64_t count)
 {
-    for (t->width = 1; t->width <= 38; t->width++)
+    for (t->width = 1; t->width <= (t->kind->json ? JSON_DECIMAL_MAX_WIDTH : 38); t->width++)
         for (t->scale = 0; t->scale <= t->width; t->scale++) {
             t->left = 1 + count / 400;
             run(t, c);
