@@ -1,7 +1,7 @@
 /* The encoder alone: one chunk of rows, encoded again and again on one thread. Prints processor time for each kind
  * of column, and for a row as TPC-H's lineitem has.
  *
- *     bench_encode [SECONDS]
+ *     bench_encode [SECONDS [csv|ndjson]]
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,19 +76,22 @@ static struct column texts(size_t least, size_t most, size_t quoted)
     return (struct column){.values = v};
 }
 
-static void measure(const char *what, const struct column *columns, size_t count, double seconds)
+static void measure(const struct encoder *encoder, const char *what, const struct column *columns, size_t count, double seconds)
 {
+    static const char *const names[] = {"l_orderkey",   "l_partkey",      "l_suppkey",    "l_linenumber", "l_quantity",   "l_extendedprice",
+                                        "l_discount",   "l_tax",          "l_returnflag", "l_linestatus", "l_shipdate",   "l_commitdate",
+                                        "l_receiptdate", "l_shipinstruct", "l_shipmode",   "l_comment"};
     struct block_pool *pool = block_pool_new();
     const struct chunk chunk = {.rows = ROWS, .column_count = count, .columns = columns};
-    const struct file_form form = file_form_default(FILE_CSV);
+    const struct file_form form = file_form_default(encoder == &csv_encoder ? FILE_CSV : FILE_NDJSON);
     struct error e;
-    void *plan = csv_encoder.prepare(&form, &(struct encoder_columns){0}, &e);
+    void *plan = encoder->prepare(&form, &(struct encoder_columns){.names = names, .count = count}, &e);
     uint64_t bytes = 0, rounds = 0;
     int64_t best = INT64_MAX, all = clock_thread_cpu_ns();
     while ((double)(clock_thread_cpu_ns() - all) < seconds * 1e9) {
         struct block_writer w;
         int64_t start = clock_thread_cpu_ns();
-        if (!block_writer_begin(&w, pool, 0) || !csv_encoder.chunk(plan, &w, &chunk))
+        if (!block_writer_begin(&w, pool, 0) || !encoder->chunk(plan, &w, &chunk))
             exit(2);
         struct block *list = block_writer_end(&w, ROWS);
         int64_t taken = clock_thread_cpu_ns() - start;
@@ -102,13 +105,14 @@ static void measure(const char *what, const struct column *columns, size_t count
     double mean = (double)(clock_thread_cpu_ns() - all) / (double)rounds;
     printf("%-28s %8.2f %8.2f ns a value %8.3f %8.3f s a GB\n", what, (double)best / (double)(ROWS * count),
            mean / (double)(ROWS * count), (double)best / (double)bytes, mean / (double)bytes);
-    free(plan);
+    (encoder->release ? encoder->release : free)(plan);
     block_pool_free(pool);
 }
 
 int main(int argc, char **argv)
 {
     double seconds = argc > 1 ? atof(argv[1]) : 0.3;
+    const struct encoder *encoder = argc > 2 && strcmp(argv[2], "ndjson") == 0 ? &ndjson_encoder : &csv_encoder;
     const struct {
         const char *name;
         struct column column;
@@ -133,7 +137,7 @@ int main(int argc, char **argv)
     printf("%-28s %8s %8s %12s %8s\n", "", "best", "mean", "best", "mean");
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
         struct column four[4] = {kinds[i].column, kinds[i].column, kinds[i].column, kinds[i].column};
-        measure(kinds[i].name, four, 4, seconds);
+        measure(encoder, kinds[i].name, four, 4, seconds);
     }
     const struct column lineitem[] = {
         integers(VALUE_INT64, 1500000),       integers(VALUE_INT64, 200000),    integers(VALUE_INT64, 10000),
@@ -143,6 +147,6 @@ int main(int argc, char **argv)
         integers(VALUE_DATE, 10000),          texts(4, 17, 0),                  texts(3, 7, 0),
         texts(10, 44, 0),
     };
-    measure("lineitem", lineitem, ARRAY_SIZE(lineitem), seconds * 3);
+    measure(encoder, "lineitem", lineitem, ARRAY_SIZE(lineitem), seconds * 3);
     return 0;
 }

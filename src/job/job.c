@@ -308,6 +308,11 @@ static void append_rest(struct buf *out, const struct job *j, const struct job_a
 
 #define SQL_MARK ",\"sql_truncated\":true"
 
+static size_t room(size_t max, size_t taken)
+{
+    return max > taken ? max - taken : 0;
+}
+
 static void append_json(struct buf *out, const struct job *j, const struct job_attempt_list *attempts, size_t max_line)
 {
     _cleanup_buf_ struct buf head, rest;
@@ -329,10 +334,8 @@ static void append_json(struct buf *out, const struct job *j, const struct job_a
         out->failed = true;
         return;
     }
-    if (max_line && !(columns && j->columns) && escaped_prefix(j->sql, length, max_line > fixed ? max_line - fixed : 0) < length) {
-        fixed += strlen(SQL_MARK);
-        keep = escaped_prefix(j->sql, length, max_line > fixed ? max_line - fixed : 0);
-    }
+    if (max_line && !(columns && j->columns) && escaped_prefix(j->sql, length, room(max_line, fixed)) < length)
+        keep = escaped_prefix(j->sql, length, room(max_line, fixed + strlen(SQL_MARK)));
     buf_append(out, head.data, head.len);
     append_text(out, j->sql, keep);
     if (keep < length || j->sql_cut)

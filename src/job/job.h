@@ -97,8 +97,8 @@ char *job_object_key(const struct job *j, uint32_t attempt);
  * Members of the result (content_type, filename, columns and those of `details`) stand only where `details` is. */
 void job_append_json(struct buf *out, const struct job *j, size_t max_line);
 
-/* These members of the result alone, each with a comma in front: nothing without `details`; the columns only where it all
- * takes at most `max` bytes, else the mark. */
+/* These members of the result alone, each with a comma in front: nothing without `details`; the columns only where it
+ * all takes at most `max` bytes, else the mark. */
 void job_append_result(struct buf *out, const struct job *j, size_t max);
 
 /* The same as job_append_json(), whole, with the attempts. */

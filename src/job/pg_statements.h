@@ -122,7 +122,8 @@
       " WHERE q.id = p.id AND q.owner IS NULL AND q.held <> ($1::bigint > 0 AND p.place > $1::bigint)")      \
     /* $1 id, $2 user, $3 organisation, $4 dataset, $5 sql, $6 format, $7 queue size, $8 whether             \
      * lists go by downloads_seen, $9 org_max_queued, $10 org_max_running, $11, $12, $13 the frontier        \
-     * (tag, seq, due), $14 form, $15 suffix. The time is NULL where there is no room. The tag is fair_tag()'s. */                 \
+     * (tag, seq, due), $14 form, $15 suffix. The time is NULL where there is no room. The tag is            \
+     * fair_tag()'s. */                                                                                      \
     X(CREATE,                                                                                                \
       "WITH state AS MATERIALIZED (SELECT"                                                                   \
       " " COUNT(READY("$11", "$12"), "$7") " + " COUNT(LATER("$13"), "$7") " + " COUNT("held", "$7")         \
@@ -197,7 +198,8 @@
      * $11, $12 the frontier (tag, seq), $13 columns, $14 details. */                                        \
     X(PUBLISH, END_RECORD("status = 'completed', completed_at = statement_timestamp(),"                      \
                           " expires_at = $4::timestamptz, pre_signed_url = $5")                              \
-                   END_JOB("rows = $6, bytes = $7, sha256 = $8, link_ends = r.expires_at, columns = $13, details = $14") \
+                   END_JOB("rows = $6, bytes = $7, sha256 = $8, link_ends = r.expires_at, columns = $13,"    \
+                           " details = $14")                                                                 \
                        END_DEQUEUED("$10", "$11", "$12")                                                     \
                            END_ATTEMPT("state = 'published', outcome = 'published', object_key = $9,"        \
                                        " expires_at = r.expires_at") ENDED)                                  \

@@ -271,7 +271,8 @@ static bool sqlite_create(struct job_store *store, const struct job_request *r, 
     bool ok = choose_place(store, r->org_id, &tag, &held, e) && uuid_random(id, e) &&
               EXECUTE(db, INSERT_RECORD, e, TEXT(id), TEXT(r->user_id), TEXT(r->org_id), TEXT(r->dataset_id),
                       TEXT(r->sql), TEXT(r->format), INTEGER(clock_wall_us())) &&
-              EXECUTE(db, INSERT_JOB, e, TEXT(id), UNLESS(!r->form, TEXT(r->form)), UNLESS(!r->suffix, TEXT(r->suffix))) &&
+              EXECUTE(db, INSERT_JOB, e, TEXT(id), UNLESS(!r->form, TEXT(r->form)),
+                      UNLESS(!r->suffix, TEXT(r->suffix))) &&
               EXECUTE(db, ENQUEUE, e, TEXT(id), TEXT(r->org_id), INTEGER(tag), INTEGER(held)) &&
               load(db, id, &j, e) && load_place(db, &j, e);
     if (!ok)

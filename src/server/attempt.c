@@ -1,4 +1,4 @@
-#include "server/attempt.h"
+#include "server/attempt_internal.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -18,56 +18,9 @@
 #define STALL_GRACE_MS 3000 /* nobody waits for it, and whether the engine answers is what is asked */
 #define LATE_LOOK_MS 2000 /* a look at a stall that comes so late says that this process was not there itself */
 #define EXIT_GRACE_MS 2000 /* from a worker's last message to the kill */
-#define SPILL_CHECK_MS 2000
 #define GROWN_BUFFERS 2 /* each is large: one is filled while the other is on its way */
 
-/* In OPENING the worker opens its source and has no job yet. */
-enum phase { OPENING, RUNNING, FINISHING, SUCCEEDED, FAILING };
-
-/* What a thread does for an attempt; one at a time. */
-struct chore {
-    struct task task;
-    uint64_t spill_bytes;
-    struct source_look look;
-    bool ok;
-    struct error error;
-};
-
-struct attempt {
-    const struct attempt_environment *env;
-    const struct attempt_events *events;
-    void *context;
-    char id[UUID_SIZE];
-    char *key, *spill_dir; /* spill_dir: NULL before it is made */
-    uint32_t number;
-    enum phase phase;
-    struct error error; /* in FAILING: the first one */
-
-    struct worker_process *worker; /* NULL: ended, or not started */
-    struct object_upload *upload;  /* NULL: not begun, or over */
-    struct part_buffers buffers;
-    uint32_t part_count; /* that have come */
-    uint64_t held;      /* a bit per buffer that is ours */
-    bool short_part;    /* the last part has come */
-    bool streaming;
-    uint64_t bytes;     /* of all parts */
-    struct file_form form;
-    struct buf columns; /* as the worker tells them, piece by piece */
-    struct attempt_result result;
-
-    uint64_t rows_told, bytes_told; /* by PROGRESS; a worker may lie: then job_timeout_ms is what ends it */
-    double percent_told;            /* in whole steps */
-    int64_t alive_at, look_at;      /* clock_monotonic_ms(): the last sign of life; when a stall is looked for next */
-
-    int spec_fd; /* of the job, until the worker takes it */
-    struct event *open_timer, *kill_timer, *timeout_timer, *stall_timer, *spill_timer;
-    struct chore chore;
-    bool chore_busy, told; /* told: succeeded or failed */
-};
-
-static void conclude(struct attempt *a);
-
-static void free_attempt(struct attempt *a)
+void attempt_free(struct attempt *a)
 {
     struct event *timers[] = {a->open_timer, a->kill_timer, a->timeout_timer, a->stall_timer, a->spill_timer};
     for (size_t i = 0; i < ARRAY_SIZE(timers); i++)
@@ -83,7 +36,7 @@ static void free_attempt(struct attempt *a)
     free(a);
 }
 
-static void fail(struct attempt *a, const struct error *why)
+void attempt_fail(struct attempt *a, const struct error *why)
 {
     if (a->phase == SUCCEEDED || a->phase == FAILING)
         return;
@@ -97,14 +50,14 @@ static void fail(struct attempt *a, const struct error *why)
     }
     if (a->upload)
         a->env->objects->api->abort(a->upload);
-    conclude(a);
+    attempt_conclude(a);
 }
 
 static void fail_with(struct attempt *a, enum error_code code, const char *message)
 {
     struct error e;
     error_set(&e, code, "%s", message);
-    fail(a, &e);
+    attempt_fail(a, &e);
 }
 
 /* The worker lies or is broken: nothing more of it is wanted. */
@@ -162,7 +115,7 @@ static void on_stall_timer(evutil_socket_t fd, short what, void *arg)
     struct error e;
     error_set(&e, ERROR_STALLED, "no row and no byte for %g seconds", (double)limit / 1000);
     log_job(LOG_LEVEL_WARN, a->id, "stalled: the engine is interrupted");
-    fail(a, &e);
+    attempt_fail(a, &e);
 }
 
 static void on_part_done(void *context, uint32_t buffer)
@@ -184,19 +137,19 @@ static void on_upload_finished(void *context)
     a->events->succeeded(a->context, &a->result);
     if (a->worker)
         timer_set(a->kill_timer, EXIT_GRACE_MS);
-    conclude(a);
+    attempt_conclude(a);
 }
 
 static void on_upload_failed(void *context, const struct error *e)
 {
-    fail(context, e);
+    attempt_fail(context, e);
 }
 
 static void on_upload_aborted(void *context)
 {
     struct attempt *a = context;
     a->upload = NULL;
-    conclude(a);
+    attempt_conclude(a);
 }
 
 static void on_upload_begun(void *context, const char *upload_id)
@@ -227,7 +180,7 @@ static bool begin_upload(struct attempt *a)
         .key = a->key, .content_type = file_media_type(a->key), .events = &upload_events, .context = a};
     a->upload = a->env->objects->api->begin(a->env->objects, &options, &e);
     if (!a->upload)
-        fail(a, &e);
+        attempt_fail(a, &e);
     return a->upload != NULL;
 }
 
@@ -326,7 +279,7 @@ static void on_done(struct attempt *a, const struct link_message *m)
         if (e.code == ERROR_WORKER)
             refuse(a, e.message);
         else
-            fail(a, &e);
+            attempt_fail(a, &e);
         return;
     }
     if (!begin_upload(a))
@@ -349,11 +302,10 @@ static void on_failed(struct attempt *a, const struct link_message *m)
     struct error e = {.code = m->code};
     memcpy(e.message, m->text, m->text_length + 1);
     utf8_scrub(e.message, strlen(e.message));
-    fail(a, &e);
+    attempt_fail(a, &e);
 }
 
-/* The worker is ready: it gets its job. */
-static void begin(struct attempt *a)
+void attempt_begin_job(struct attempt *a)
 {
     event_del(a->open_timer);
     a->phase = RUNNING;
@@ -369,7 +321,7 @@ static void on_message(void *context, const struct link_message *m)
     struct attempt *a = context;
     if (a->phase == OPENING) {
         if (m->type == LINK_READY)
-            begin(a);
+            attempt_begin_job(a);
         else if (m->type == LINK_FAILED)
             on_failed(a, m);
         else
@@ -413,16 +365,14 @@ static void on_exited(void *context, const char *how)
     if (a->phase == OPENING || a->phase == RUNNING) {
         struct error e;
         error_set(&e, ERROR_WORKER, "the worker process died (%s), possibly out of memory", how);
-        fail(a, &e);
+        attempt_fail(a, &e);
     } else {
-        conclude(a);
+        attempt_conclude(a);
     }
 }
 
-static void on_not_made(void *context);
-
-static const struct worker_process_events worker_events = {
-    .message = on_message, .not_made = on_not_made, .exited = on_exited};
+const struct worker_process_events attempt_worker_events = {
+    .message = on_message, .not_made = attempt_not_made, .exited = on_exited};
 
 static void on_kill_timer(evutil_socket_t fd, short what, void *arg)
 {
@@ -437,11 +387,6 @@ static void on_kill_timer(evutil_socket_t fd, short what, void *arg)
                   (double)a->env->stall_timeout_ms / 1000);
 }
 
-static uint64_t open_limit_ms(const struct attempt_environment *env)
-{
-    return env->worker.source == SOURCE_MOTHERDUCK ? env->open_timeout_ms : env->worker.source_wait_ms + env->stall_timeout_ms;
-}
-
 /* An interrupt does not stop an engine that opens its source. */
 static void on_open_timer(evutil_socket_t fd, short what, void *arg)
 {
@@ -453,8 +398,8 @@ static void on_open_timer(evutil_socket_t fd, short what, void *arg)
         worker_process_kill(a->worker);
     error_set(&e, ERROR_SOURCE, "%s took longer than %g seconds",
               a->env->worker.source == SOURCE_MOTHERDUCK ? "signing in to MotherDuck" : "opening the database",
-              (double)open_limit_ms(a->env) / 1000);
-    fail(a, &e);
+              (double)attempt_open_limit_ms(a->env) / 1000);
+    attempt_fail(a, &e);
 }
 
 static void on_timeout(evutil_socket_t fd, short what, void *arg)
@@ -464,7 +409,7 @@ static void on_timeout(evutil_socket_t fd, short what, void *arg)
     struct attempt *a = arg;
     struct error e;
     error_set(&e, ERROR_TIMEOUT, "the download took longer than %" PRIu64 " seconds", a->env->job_timeout_ms / 1000);
-    fail(a, &e);
+    attempt_fail(a, &e);
 }
 
 /* --- the spill directory --- */
@@ -482,7 +427,7 @@ static void spill_measured(struct task *task)
     a->chore_busy = false;
     if (a->chore.spill_bytes > a->env->worker.spill_limit)
         fail_with(a, ERROR_SPILL, "the query needs more temporary disk space than it may have");
-    conclude(a);
+    attempt_conclude(a);
 }
 
 static void remove_spill(struct task *task, void *context)
@@ -498,10 +443,11 @@ static void spill_removed(struct task *task)
     if (!a->chore.ok)
         log_job(LOG_LEVEL_WARN, a->id, "%s", a->chore.error.message);
     a->events->ended(a->context);
-    free_attempt(a);
+    attempt_free(a);
 }
 
-static void start_chore(struct attempt *a, struct task_queue *where, void (*work)(struct task *, void *), void (*done)(struct task *))
+void attempt_start_chore(struct attempt *a, struct task_queue *where, void (*work)(struct task *, void *),
+                         void (*done)(struct task *))
 {
     a->chore_busy = true;
     a->chore.task.work = work;
@@ -515,11 +461,10 @@ static void on_spill_timer(evutil_socket_t fd, short what, void *arg)
     (void)what;
     struct attempt *a = arg;
     if (!a->chore_busy && a->phase == RUNNING)
-        start_chore(a, a->env->housekeeping, measure_spill, spill_measured);
+        attempt_start_chore(a, a->env->housekeeping, measure_spill, spill_measured);
 }
 
-/* Goes on when nothing of the attempt runs any more: neither process nor upload nor chore. */
-static void conclude(struct attempt *a)
+void attempt_conclude(struct attempt *a)
 {
     if (a->worker || a->upload || a->chore_busy || (a->phase != SUCCEEDED && a->phase != FAILING))
         return;
@@ -527,12 +472,10 @@ static void conclude(struct attempt *a)
         a->told = true;
         a->events->failed(a->context, &a->error);
     }
-    start_chore(a, a->env->housekeeping, remove_spill, spill_removed);
+    attempt_start_chore(a, a->env->housekeeping, remove_spill, spill_removed);
 }
 
-/* --- the start --- */
-
-static bool make_timers(struct attempt *a)
+bool attempt_make_timers(struct attempt *a)
 {
     a->open_timer = event_new(a->env->base, -1, 0, on_open_timer, a);
     a->kill_timer = event_new(a->env->base, -1, 0, on_kill_timer, a);
@@ -540,150 +483,4 @@ static bool make_timers(struct attempt *a)
     a->stall_timer = event_new(a->env->base, -1, 0, on_stall_timer, a);
     a->spill_timer = event_new(a->env->base, -1, EV_PERSIST, on_spill_timer, a);
     return a->open_timer && a->kill_timer && a->timeout_timer && a->stall_timer && a->spill_timer;
-}
-
-/* A newer version may have taken the job on. */
-static bool read_form(const struct job *job, struct file_form *ret, struct error *e)
-{
-    struct error why = {.message = "it cannot be read"};
-    json_t *o = job->form ? json_loads(job->form, 0, NULL) : json_pack("{s:s}", "format", job->format);
-    bool ok = json_is_object(o) && file_form_read(o, ret, &why);
-    json_decref(o);
-    return ok || error_set(e, ERROR_NOT_IMPLEMENTED, "this version does not know what the file is to look like: %s", why.message);
-}
-
-/* What the worker is told when it is ready, and where it writes. */
-static bool describe_job(struct attempt *a, const struct job *job, struct error *e)
-{
-    struct job_spec spec = a->env->spec;
-    spec.sql = job->sql;
-    if (!read_form(job, &a->form, e))
-        return false;
-    spec.form = a->form;
-    spec.part_count = a->env->objects->parts_a_job;
-    spec.part_size = a->env->objects->part_size;
-    spec.hash_parts = a->env->objects->sign_parts;
-    a->buffers.first = parts_new(spec.part_count, spec.part_size, e);
-    if (!a->buffers.first)
-        return false;
-    a->spec_fd = job_spec_seal(&spec, e);
-    return a->spec_fd >= 0;
-}
-
-static bool make_directory(struct attempt *a, struct error *e)
-{
-    a->spill_dir = spill_make(a->env->spill_root, a->id, a->number, a->env->worker.uid, a->env->worker.gid, e);
-    return a->spill_dir != NULL;
-}
-
-static struct worker_process_options describe_worker(struct attempt *a)
-{
-    return (struct worker_process_options){.base = a->env->base,
-                                           .program = a->env->worker_program,
-                                           .job = a->id,
-                                           .spec_fd = -1,
-                                           .secrets = a->env->secrets,
-                                           .events = &worker_events,
-                                           .context = a};
-}
-
-static bool execute_worker(struct attempt *a, struct error *e)
-{
-    struct worker_spec spec = a->env->worker;
-    struct worker_process_options options = describe_worker(a);
-    spec.spill_dir = a->spill_dir;
-    _cleanup_close_ int spec_fd = worker_spec_seal(&spec, e);
-    if (spec_fd < 0)
-        return false;
-    options.spec_fd = spec_fd;
-    a->worker = worker_process_start(&options, e);
-    return a->worker != NULL;
-}
-
-/* The template has gone: a worker that opens the file by itself. */
-static void on_not_made(void *context)
-{
-    struct attempt *a = context;
-    struct error e;
-    a->worker = NULL;
-    if (a->phase == FAILING)
-        conclude(a);
-    else if (!execute_worker(a, &e))
-        fail(a, &e);
-}
-
-/* On a thread: the file system of the source may be slow, or gone. */
-static void prepare_start(struct task *task, void *context)
-{
-    (void)context;
-    struct attempt *a = CONTAINER_OF(CONTAINER_OF(task, struct chore, task), struct attempt, chore);
-    a->chore.ok = make_directory(a, &a->chore.error);
-    if (a->chore.ok)
-        a->chore.look = source_look_at(a->env->worker.source_path);
-}
-
-static void start_prepared(struct task *task)
-{
-    struct attempt *a = CONTAINER_OF(CONTAINER_OF(task, struct chore, task), struct attempt, chore);
-    const struct worker_process_options options = describe_worker(a);
-    a->chore_busy = false;
-    if (!a->chore.ok)
-        fail(a, &a->chore.error);
-    if (a->phase == FAILING) {
-        conclude(a);
-        return;
-    }
-    a->worker = worker_template_fork(a->env->template, &a->chore.look, a->spill_dir, &options);
-    if (!a->worker && !execute_worker(a, &a->chore.error))
-        fail(a, &a->chore.error);
-}
-
-/* A spare, where there is one. */
-static bool take_spare(struct attempt *a)
-{
-    struct pooled_worker spare;
-    if (!a->env->spares || !worker_pool_take(a->env->spares, &spare))
-        return false;
-    log_job(LOG_LEVEL_DEBUG, a->id, "takes a spare worker%s", spare.ready ? "" : " that is about to be ready");
-    a->worker = spare.process;
-    a->spill_dir = spare.spill_dir;
-    worker_process_hand_over(a->worker, a->id, &worker_events, a);
-    if (spare.ready)
-        begin(a);
-    return true;
-}
-
-struct attempt *attempt_start(const struct attempt_environment *env, const struct job *job, const char *key,
-                              const struct attempt_events *events, void *context, struct error *e)
-{
-    struct attempt *a = calloc(1, sizeof *a);
-    if (!a) {
-        error_set(e, ERROR_INTERNAL, "out of memory");
-        return NULL;
-    }
-    a->env = env;
-    a->events = events;
-    a->context = context;
-    a->spec_fd = -1;
-    buf_init(&a->columns, LINK_COLUMNS_MAX);
-    memcpy(a->id, job->id, sizeof a->id);
-    a->key = strdup(key);
-    a->number = job->attempt;
-    bool ok = ((a->key && make_timers(a)) || error_set(e, ERROR_INTERNAL, "out of memory")) && describe_job(a, job, e);
-    if (ok && env->template)
-        start_chore(a, env->starts, prepare_start, start_prepared);
-    else
-        ok = ok && (take_spare(a) || (make_directory(a, e) && execute_worker(a, e)));
-    if (!ok) {
-        struct error ignored;
-        if (a->spill_dir && !spill_remove(a->spill_dir, &ignored))
-            log_job(LOG_LEVEL_WARN, a->id, "%s", ignored.message);
-        free_attempt(a);
-        return NULL;
-    }
-    if (a->phase == OPENING)
-        timer_set(a->open_timer, open_limit_ms(env));
-    timer_set(a->timeout_timer, env->job_timeout_ms);
-    timer_set(a->spill_timer, SPILL_CHECK_MS);
-    return a;
 }

@@ -88,7 +88,7 @@ enum column_shape {
     SHAPE_UNION   /* the first child is an UINT8, which of the others the row has; they follow */
 };
 
-#define COLUMN_DEPTH_MAX 200 /* shapes within shapes */
+#define COLUMN_DEPTH_MAX 100 /* shapes within shapes */
 
 /* What is known of a column before its first row. */
 struct column_type {

@@ -39,8 +39,8 @@ struct target {
 /* The most bytes around a text that is guarded: two quotes and the apostrophe. */
 #define AROUND_MAX 3
 
-/* Ahead of `at` there is room for two bytes and CSV_SLACK, and so there is in the end for a span. `least`: what it needs,
- * were nothing in it. */
+/* Ahead of `at` there is room for two bytes and CSV_SLACK, and so there is in the end for a span. `least`: what it
+ * needs, were nothing in it. */
 static uint8_t *write_long_text(const struct target *t, uint8_t *at, const char *data, size_t length, enum need least,
                                 bool guard)
 {
@@ -68,7 +68,8 @@ static uint8_t *write_long_text(const struct target *t, uint8_t *at, const char 
 }
 
 /* A short text without quotes is one load of the whole value, and one store. */
-static ALWAYS_INLINE uint8_t *write_text(const struct target *t, uint8_t *at, const struct text_value *v, bytes16 delimiter)
+static ALWAYS_INLINE uint8_t *write_text(const struct target *t, uint8_t *at, const struct text_value *v,
+                                         bytes16 delimiter)
 {
     if (v->length <= TEXT_INLINE_MAX) {
         bytes16 text = text_of_whole(load_bytes((const char *)v));

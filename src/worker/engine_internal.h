@@ -37,6 +37,7 @@ struct engine {
     size_t column_count;
     const char **names;
     char **types;
+    char **described; /* what to tell of types instead, where it is not NULL */
     bool *free_text;
     struct column_set *columns; /* as the sink gets them */
     struct parquet_writer *parquet;
@@ -83,6 +84,10 @@ MUST_CHECK bool engine_stream(struct engine *g, duckdb_prepared_statement statem
 
 /* The next chunk with rows as g->chunk, or none: the end. */
 MUST_CHECK bool engine_fetch(struct engine *g, struct error *e);
+
+/* A list per row, of BIGINTs, of which only the first row's has elements, `number` the first of them: so many that the
+ * engine counts what it would of `held` bytes of waiting rows (engine_stream.c). */
+MUST_CHECK bool engine_put_held(duckdb_vector result, idx_t rows, int64_t number, size_t held);
 
 /* A name that nobody can foresee, for a function that a query must not call. */
 MUST_CHECK bool engine_function_name(char name[ENGINE_FUNCTION_NAME_SIZE], struct error *e);

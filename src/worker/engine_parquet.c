@@ -19,11 +19,20 @@
  * Where all of them may be more than the memory limit, rows are relayed. */
 #define GROUPS_HELD 3
 
-/* Of the memory limit, for the one row group of relayed rows; encoding it needs about as much again. */
+/* The one row group of relayed rows, in memory: a share of the limit, but no more than readers like. Encoding it needs up
+ * to four times as much, where all of it is one column of long texts. */
 #define GROUP_SHARE 8
+#define GROUP_BYTES_MAX (128ull << 20)
+
+/* Of such a row group, handed on at once: a group ends only between two pieces, and a chunk of the engine's has 2,048 rows
+ * of any size. */
+#define PIECE_SHARE 4
 
 /* Of the memory limit, for a private instance. */
 #define PRIVATE_SHARE 2
+
+/* Of a sum of many. */
+#define SUM_TERMS 32
 
 struct parquet_writer {
     struct engine_parquet options;
@@ -33,14 +42,22 @@ struct parquet_writer {
     bool relays;
 
     /* The relay. Used by one thread at a time. */
-    duckdb_prepared_statement sized; /* the query with the bytes of each row behind it; NULL: nobody counts them */
+    duckdb_prepared_statement sized; /* the query with the bytes of each row behind it; NULL: they need not be known */
     bool bound, runs, ended;
-    uint64_t rows, bytes; /* handed on */
+    uint64_t rows, bytes; /* handed on; bytes only with a limit of them */
     bool truncated;
+    idx_t row_width;           /* bytes of a row in memory, without long texts */
+    idx_t at, within, at_once; /* of g->chunk: the next row, those that the file may have, those of a piece */
     struct error error; /* why it failed */
 
     int fd; /* ENGINE_PIPE_FD while it is there, or -1 */
 };
+
+static uint64_t group_bytes(const struct engine *g)
+{
+    uint64_t share = g->memory_limit / GROUP_SHARE;
+    return share < GROUP_BYTES_MAX ? share : GROUP_BYTES_MAX;
+}
 
 static bool out_of_memory(struct error *e)
 {
@@ -77,7 +94,7 @@ static bool start_rows(struct engine *g, struct parquet_writer *p, struct error 
     p->runs = true;
     if (!engine_stream(g, p->sized ? p->sized : g->names_statement, e))
         return false;
-    if (duckdb_column_count(&g->result) != g->column_count + (p->sized ? 1 : 0))
+    if (duckdb_column_count(&g->result) != g->column_count + (!p->sized ? 0 : g->remote ? 1 : 2))
         return error_set(e, ERROR_SOURCE, "a table was altered while the query began");
     for (size_t i = 0; i < g->column_count; i++)
         if (!has_type(g, i, e))
@@ -91,7 +108,7 @@ static idx_t rows_within_limits(struct engine *g, struct parquet_writer *p)
     idx_t rows = duckdb_data_chunk_get_size(g->chunk), within = 0;
     if (p->options.row_limit && p->options.row_limit - p->rows < rows)
         rows = p->options.row_limit - p->rows;
-    if (!p->sized)
+    if (!p->options.byte_limit)
         return rows;
     const int64_t *sizes = duckdb_vector_get_data(duckdb_data_chunk_get_vector(g->chunk, g->column_count));
     while (within < rows && (uint64_t)sizes[within] <= p->options.byte_limit - p->bytes)
@@ -99,22 +116,76 @@ static idx_t rows_within_limits(struct engine *g, struct parquet_writer *p)
     return within;
 }
 
-/* No rows: the end. */
-static bool relay_chunk(struct engine *g, struct parquet_writer *p, duckdb_data_chunk output, struct error *e)
+/* Bytes that texts have outside of the vectors. Those within lists and structs are not counted. */
+static uint64_t long_texts(struct engine *g)
+{
+    uint64_t bytes = 0;
+    idx_t rows = duckdb_data_chunk_get_size(g->chunk);
+    for (size_t i = 0; i < g->column_count; i++) {
+        duckdb_vector vector = duckdb_data_chunk_get_vector(g->chunk, i);
+        _cleanup_type_ duckdb_logical_type type = duckdb_vector_get_column_type(vector);
+        duckdb_type id = duckdb_get_type_id(type);
+        duckdb_string_t *texts = duckdb_vector_get_data(vector);
+        uint64_t *validity = duckdb_vector_get_validity(vector);
+        if (id != DUCKDB_TYPE_VARCHAR && id != DUCKDB_TYPE_BLOB)
+            continue;
+        for (idx_t row = 0; row < rows; row++)
+            if ((!validity || duckdb_validity_row_is_valid(validity, row)) && !duckdb_string_is_inlined(texts[row]))
+                bytes += duckdb_string_t_length(texts[row]);
+    }
+    return bytes;
+}
+
+static bool next_chunk(struct engine *g, struct parquet_writer *p, struct error *e)
 {
     if ((!p->runs && !start_rows(g, p, e)) || !engine_fetch(g, e))
         return false;
-    p->ended = !g->chunk;
-    if (p->ended)
+    p->at = p->within = 0;
+    if (!g->chunk)
         return true;
-    idx_t there = duckdb_data_chunk_get_size(g->chunk), rows = rows_within_limits(g, p);
-    for (size_t i = 0; i < g->column_count; i++)
-        duckdb_vector_reference_vector(duckdb_data_chunk_get_vector(output, i), duckdb_data_chunk_get_vector(g->chunk, i));
+    idx_t rows = duckdb_data_chunk_get_size(g->chunk);
+    uint64_t bytes = rows * p->row_width + long_texts(g), most = group_bytes(g) / PIECE_SHARE;
+    p->within = rows_within_limits(g, p);
+    p->truncated = p->within < rows;
+    p->at_once = bytes > most ? rows * most / bytes + 1 : rows;
+    return true;
+}
+
+/* The next rows of g->chunk, which is not copied. */
+static void hand_on(struct engine *g, struct parquet_writer *p, duckdb_data_chunk output)
+{
+    idx_t rows = p->within - p->at < p->at_once ? p->within - p->at : p->at_once;
+    duckdb_selection_vector places = NULL;
+    if (p->at > 0) {
+        places = duckdb_create_selection_vector(rows);
+        for (idx_t i = 0; i < rows; i++)
+            duckdb_selection_vector_get_data_ptr(places)[i] = (sel_t)(p->at + i);
+    }
+    for (size_t i = 0; i < g->column_count; i++) {
+        duckdb_vector to = duckdb_data_chunk_get_vector(output, i);
+        duckdb_vector_reference_vector(to, duckdb_data_chunk_get_vector(g->chunk, i));
+        if (places)
+            duckdb_slice_vector(to, places, rows);
+    }
+    if (places)
+        duckdb_destroy_selection_vector(places);
     duckdb_data_chunk_set_size(output, rows);
+    p->at += rows;
     p->rows += rows;
     atomic_store(p->options.rows, p->rows);
-    p->truncated = p->ended = rows < there;
-    if (p->truncated)
+}
+
+/* No rows: the end. */
+static bool relay_rows(struct engine *g, struct parquet_writer *p, duckdb_data_chunk output, struct error *e)
+{
+    while (p->at == p->within && !p->ended) {
+        if (!p->truncated && !next_chunk(g, p, e))
+            return false;
+        p->ended = p->at == p->within && (p->truncated || !g->chunk);
+    }
+    if (!p->ended)
+        hand_on(g, p, output);
+    else if (p->truncated)
         duckdb_interrupt(g->connection); /* nobody wants the rest */
     return true;
 }
@@ -124,7 +195,7 @@ static void relay(duckdb_function_info info, duckdb_data_chunk output)
     struct engine *g = duckdb_function_get_extra_info(info);
     struct parquet_writer *p = g->parquet;
     duckdb_data_chunk_set_size(output, 0);
-    if (!p->ended && !relay_chunk(g, p, output, &p->error)) {
+    if (!p->ended && !relay_rows(g, p, output, &p->error)) {
         p->ended = true;
         duckdb_function_set_error(info, p->error.message);
     }
@@ -141,6 +212,8 @@ static void bind_relay(duckdb_bind_info info)
     for (size_t i = 0; i < g->column_count; i++) {
         _cleanup_type_ duckdb_logical_type type = duckdb_prepared_statement_column_logical_type(g->names_statement, i);
         duckdb_bind_add_result_column(info, g->names[i], type);
+        size_t width = engine_fixed_width(type);
+        g->parquet->row_width += width ? width : sizeof(duckdb_string_t);
     }
 }
 
@@ -165,36 +238,87 @@ static bool register_relay(struct engine *g, duckdb_connection connection, const
 
 /* --- the query with the bytes of each row --- */
 
+/* Of our making: of texts the engine counts no byte in what waits in a streaming result, and would run far ahead. */
+static void weigh(duckdb_function_info info, duckdb_data_chunk chunk, duckdb_vector result)
+{
+    idx_t rows = duckdb_data_chunk_get_size(chunk);
+    const int64_t *sizes = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
+    uint64_t bytes = 0;
+    for (idx_t i = 0; i < rows; i++)
+        bytes += (uint64_t)sizes[i];
+    if (rows > 0 && !engine_put_held(result, rows, 0, bytes))
+        duckdb_scalar_function_set_error(info, "out of memory");
+}
+
+static bool register_weigh(struct engine *g, const char *name, struct error *e)
+{
+    duckdb_scalar_function function = duckdb_create_scalar_function();
+    _cleanup_type_ duckdb_logical_type number = duckdb_create_logical_type(DUCKDB_TYPE_BIGINT);
+    _cleanup_type_ duckdb_logical_type list = duckdb_create_list_type(number);
+    duckdb_scalar_function_set_name(function, name);
+    duckdb_scalar_function_add_parameter(function, number);
+    duckdb_scalar_function_set_return_type(function, list);
+    duckdb_scalar_function_set_volatile(function); /* else equal sizes would be weighed once */
+    duckdb_scalar_function_set_function(function, weigh);
+    bool ok = duckdb_register_scalar_function(g->connection, function) == DuckDBSuccess;
+    duckdb_destroy_scalar_function(&function);
+    return ok || error_set(e, ERROR_INTERNAL, "the engine does not take the rows");
+}
+
 static void append_size(struct buf *query, size_t i, duckdb_logical_type type)
 {
     duckdb_type id = duckdb_get_type_id(type);
-    size_t width = engine_fixed_width(type);
-    if (width > 0)
-        buf_printf(query, "%zu, ", width);
-    else if (id == DUCKDB_TYPE_VARCHAR)
-        buf_printf(query, "strlen(#%zu), ", i + 1);
+    if (id == DUCKDB_TYPE_VARCHAR)
+        buf_printf(query, "coalesce(strlen(#%zu), 0)", i + 1);
     else if (id == DUCKDB_TYPE_BLOB)
-        buf_printf(query, "octet_length(#%zu), ", i + 1);
+        buf_printf(query, "coalesce(octet_length(#%zu), 0)", i + 1);
     else
-        buf_printf(query, "strlen(#%zu::VARCHAR), ", i + 1);
+        buf_printf(query, "coalesce(strlen(#%zu::VARCHAR), 0)", i + 1);
 }
 
-/* A list, whose sum ignores NULL: terms would nest too deeply for the parser. */
-static bool prepare_sized(struct engine *g, struct parquet_writer *p, struct error *e)
+/* "(12 + (a + b + ...) + (c + d + ...) ...)": a single chain would be too deep for the parser. */
+static void append_sizes(struct engine *g, struct buf *query)
 {
-    _cleanup_buf_ struct buf query;
-    buf_init(&query, QUERY_MAX);
-    buf_append_text(&query, "SELECT ");
-    for (size_t i = 0; i < g->column_count; i++)
-        buf_printf(&query, "#%zu, ", i + 1);
-    buf_append_text(&query, "list_sum([");
+    size_t width = 0, terms = 0;
+    buf_append_text(query, "(");
     for (size_t i = 0; i < g->column_count; i++) {
         _cleanup_type_ duckdb_logical_type type = duckdb_prepared_statement_column_logical_type(g->names_statement, i);
-        append_size(&query, i, type);
+        width += engine_fixed_width(type);
+        if (engine_fixed_width(type) > 0)
+            continue;
+        buf_append_text(query, terms % SUM_TERMS ? " + " : terms ? ") + (" : "(");
+        append_size(query, i, type);
+        terms++;
     }
-    buf_append_text(&query, "0]::BIGINT[])::BIGINT FROM (\n");
+    buf_printf(query, "%s%zu)::BIGINT", terms ? ") + " : "", width);
+}
+
+static bool has_texts(struct engine *g)
+{
+    for (size_t i = 0; i < g->column_count; i++) {
+        _cleanup_type_ duckdb_logical_type type = duckdb_prepared_statement_column_logical_type(g->names_statement, i);
+        if (engine_fixed_width(type) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Behind the columns the bytes of the row, and with a file what makes the engine count them. */
+static bool prepare_sized(struct engine *g, struct parquet_writer *p, struct error *e)
+{
+    char name[ENGINE_FUNCTION_NAME_SIZE];
+    _cleanup_buf_ struct buf query;
+    buf_init(&query, QUERY_MAX);
+    if (!g->remote && (!engine_function_name(name, e) || !register_weigh(g, name, e)))
+        return false;
+    buf_append_text(&query, "SELECT *");
+    if (!g->remote)
+        buf_printf(&query, ", %s(#%zu)", name, g->column_count + 1);
+    buf_append_text(&query, " FROM (SELECT *, ");
+    append_sizes(g, &query);
+    buf_append_text(&query, " FROM (\n");
     buf_append(&query, g->sql, g->sql_length);
-    buf_append_text(&query, "\n)");
+    buf_append_text(&query, "\n))");
     if (!buf_ok(&query))
         return out_of_memory(e);
     return duckdb_prepare(g->connection, query.data, &p->sized) == DuckDBSuccess ||
@@ -209,7 +333,7 @@ static void append_options(struct engine *g, struct parquet_writer *p, struct bu
     buf_printf(sql, ") TO '" ENGINE_PIPE_PATH "' (FORMAT parquet, CODEC '%s', ROW_GROUP_SIZE %u, ", p->options.codec,
                rows ? rows : ROW_GROUP_ROWS);
     if (p->relays && !rows)
-        buf_printf(sql, "ROW_GROUP_SIZE_BYTES %llu, ", (unsigned long long)g->memory_limit / GROUP_SHARE);
+        buf_printf(sql, "ROW_GROUP_SIZE_BYTES %llu, ", (unsigned long long)group_bytes(g));
     buf_append_text(sql, "USE_TMP_FILE false, RETURN_STATS)");
 }
 
@@ -242,7 +366,7 @@ static bool prepare_relayed(struct engine *g, struct parquet_writer *p, struct e
         return false;
     duckdb_connection connection = p->private ? p->private->connection : p->connection;
     p->relays = true;
-    if ((p->options.byte_limit && !p->sized && !prepare_sized(g, p, e)) || !engine_function_name(name, e) ||
+    if (((p->options.byte_limit || (!g->remote && has_texts(g))) && !prepare_sized(g, p, e)) || !engine_function_name(name, e) ||
         !register_relay(g, connection, name, e))
         return false;
     buf_printf(&sql, "COPY (SELECT * FROM %s()", name);

@@ -77,7 +77,8 @@ static bool take_types(struct engine *g, struct error *e)
 {
     g->types = calloc(g->column_count, sizeof *g->types);
     g->free_text = calloc(g->column_count, sizeof *g->free_text);
-    if (!g->types || !g->free_text)
+    g->described = calloc(g->column_count, sizeof *g->described);
+    if (!g->types || !g->free_text || !g->described)
         return error_set(e, ERROR_MEMORY, "out of memory");
     for (size_t i = 0; i < g->column_count; i++) {
         _cleanup_type_ duckdb_logical_type type = duckdb_prepared_statement_column_logical_type(g->names_statement, i);
@@ -85,13 +86,16 @@ static bool take_types(struct engine *g, struct error *e)
         if (!(g->types[i] = engine_type_text(type)))
             return error_set(e, ERROR_MEMORY, "out of memory");
     }
-    return true;
+    return engine_describe_types(g, e);
 }
 
 static bool tell_columns(struct engine *g, struct error *e)
 {
+    for (size_t i = 0; i < g->column_count; i++)
+        if (!g->described[i])
+            g->described[i] = g->types[i];
     const struct engine_columns columns = {.names = g->names,
-                                           .types = (const char *const *)g->types,
+                                           .types = (const char *const *)g->described,
                                            .free_text = g->free_text,
                                            .count = g->column_count};
     return g->sink.begin(g->sink.context, &columns, e);
@@ -126,8 +130,7 @@ static idx_t list_length(idx_t rows, size_t held)
     return capacity == LIST_MIN ? 1 : capacity / 2 + 1;
 }
 
-/* `block` in the first of `rows` rows. */
-static bool put_lists(duckdb_vector result, idx_t rows, int64_t block, size_t held)
+bool engine_put_held(duckdb_vector result, idx_t rows, int64_t number, size_t held)
 {
     idx_t length = list_length(rows, held);
     duckdb_list_entry *lists = duckdb_vector_get_data(result);
@@ -136,7 +139,7 @@ static bool put_lists(duckdb_vector result, idx_t rows, int64_t block, size_t he
         duckdb_list_vector_set_size(result, length) != DuckDBSuccess)
         return false;
     int64_t *elements = duckdb_vector_get_data(duckdb_list_vector_get_child(result));
-    elements[0] = block;
+    elements[0] = number;
     lists[0].length = length;
     return true;
 }
@@ -150,7 +153,7 @@ static void encode_function(duckdb_function_info info, duckdb_data_chunk chunk, 
     if (rows == 0)
         return;
     int64_t block = encode(g, s, chunk, &held);
-    if (block == 0 || !put_lists(result, rows, block, held)) {
+    if (block == 0 || !engine_put_held(result, rows, block, held)) {
         atomic_store(&g->sink_failed, true);
         duckdb_scalar_function_set_error(info, "out of memory");
     }
@@ -502,6 +505,17 @@ void engine_find_cause(struct engine *g, struct error *e)
         error_set(e, ERROR_QUERY, "the query failed, and the engine gave no reason");
 }
 
+static void release_types(struct engine *g)
+{
+    for (size_t i = 0; g->types && i < g->column_count; i++) {
+        if (g->described && g->described[i] != g->types[i])
+            free(g->described[i]);
+        free(g->types[i]);
+    }
+    free(g->described);
+    free(g->types);
+}
+
 void engine_release_query(struct engine *g)
 {
     engine_release_parquet(g);
@@ -518,9 +532,7 @@ void engine_release_query(struct engine *g)
     for (size_t i = 0; g->names && i < g->column_count; i++)
         duckdb_free((void *)g->names[i]);
     free(g->names);
-    for (size_t i = 0; g->types && i < g->column_count; i++)
-        free(g->types[i]);
-    free(g->types);
+    release_types(g);
     free(g->free_text);
     column_set_unref(g->columns);
 }

@@ -136,7 +136,7 @@ static void append_plain(struct buf *out, duckdb_type id)
             buf_append_text(out, simple[i].name);
             return;
         }
-    buf_append_text(out, "UNKNOWN");
+    buf_append_text(out, ENGINE_TYPE_UNKNOWN);
 }
 
 void engine_append_leaf(struct buf *out, duckdb_logical_type type)
@@ -173,18 +173,34 @@ static void append_type(struct buf *out, duckdb_logical_type type)
     duckdb_free(alias);
 }
 
+/* Takes it. */
+static char *cut(struct buf *out)
+{
+    if (!buf_ok(out) && out->len > 0) { /* the ceiling, or no memory: both show what there is */
+        size_t keep = utf8_prefix(out->data, out->len, ENGINE_TYPE_TEXT_MAX - 3);
+        out->data[keep] = '\0';
+        out->len = keep;
+        out->failed = false;
+        out->max = ENGINE_TYPE_TEXT_MAX + 8;
+        buf_append_text(out, "...");
+    }
+    return buf_take(out);
+}
+
 char *engine_type_text(duckdb_logical_type type)
 {
     struct buf out;
     buf_init(&out, ENGINE_TYPE_TEXT_MAX);
     append_type(&out, type);
-    if (!buf_ok(&out) && out.len > 0) { /* the ceiling, or no memory: both show what there is */
-        size_t keep = utf8_prefix(out.data, out.len, ENGINE_TYPE_TEXT_MAX - 3);
-        out.data[keep] = '\0';
-        out.len = keep;
-        out.failed = false;
-        out.max = ENGINE_TYPE_TEXT_MAX + 8;
-        buf_append_text(&out, "...");
-    }
+    return cut(&out);
+}
+
+char *engine_type_text_cut(const char *text, size_t length)
+{
+    size_t keep = length <= ENGINE_TYPE_TEXT_MAX ? length : utf8_prefix(text, length, ENGINE_TYPE_TEXT_MAX - 3);
+    struct buf out;
+    buf_init(&out, ENGINE_TYPE_TEXT_MAX);
+    buf_append(&out, text, keep);
+    buf_append_text(&out, keep < length ? "..." : "");
     return buf_take(&out);
 }

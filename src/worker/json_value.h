@@ -1,8 +1,8 @@
 /* The values of columns of the type JSON, on their way into a file of JSON. Pure.
  *
- * DuckDB keeps such a value as the text it was given, and does not always look whether it is JSON (as a Parquet file says
- * so, for instance); what it takes for JSON is a little more than RFC 8259 does. Whatever comes, what is written is one
- * value of RFC 8259 in one line, or nothing:
+ * DuckDB keeps such a value as the text it was given, and what it takes for JSON is a little more than RFC 8259 does. Nor does
+ * it look at all that comes into a table. Whatever it is, what is written is one value of RFC 8259 in one line, or it is
+ * refused:
  * - blanks and line ends between tokens are left out, and so is a comma in front of a closing bracket;
  * - NaN, Inf and Infinity, in upper and lower case, with or without a minus, are null, or "NaN", "Infinity", "-Infinity";
  * - all other numbers and strings stay byte for byte what they are: no digit is lost, where DuckDB's writer writes 2.5 for

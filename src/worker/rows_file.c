@@ -205,7 +205,8 @@ static bool write_rows(struct rows_file *f, struct block *list, struct error *e)
     if (f->x->truncated)
         engine_interrupt(f->x->engine); /* nobody wants the rest */
     else if (f->rows != yielded)
-        return error_set(e, ERROR_INTERNAL, "the engine yielded %" PRIu64 " rows, and %" PRIu64 " were written", yielded, f->rows);
+        return error_set(e, ERROR_INTERNAL, "the engine yielded %" PRIu64 " rows, and %" PRIu64 " were written", yielded,
+                         f->rows);
     return true;
 }
 

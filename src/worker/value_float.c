@@ -284,7 +284,10 @@ char *text_of_json_double(char *to, double v)
     if (exponent == 0 && fraction == 0)
         return (char *)memcpy(to, "0.0", 3) + 3;
     char *end = put_short(to, bits >> 63 ? -v : v);
-    return end ? end : put_json_digits(to, digits_of_double(fraction, exponent));
+    if (end)
+        return end;
+    struct decimal d = digits_of_double(fraction, exponent);
+    return d.exponent >= -16 - 4 && d.exponent < 0 ? put_17_digits(to, d) : put_json_digits(to, d); /* most look the same */
 }
 
 /* The engine takes it for a double: of those numbers of at most 15 digits that read back as it, which is but one. */
@@ -293,17 +296,13 @@ char *text_of_json_decimal(char *to, int64_t v, unsigned scale)
     uint64_t power = value_powers_of_ten[scale], u = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
     if (u != 0 && u * 1000000 < power) /* has an exponent */
         return text_of_json_double(to, (double)v / (double)power);
-    *to = '-';
-    to = digits_put(to + (v < 0), u / power);
-    *to++ = '.';
-    if (u % power == 0) {
-        *to = '0';
-        return to + 1;
-    }
-    to = digits_put_padded(to, u % power, scale);
-    while (to[-1] == '0')
+    to = text_of_decimal(to, v, scale + 1, scale);
+    if (scale == 0)
+        *to++ = '.';
+    while (scale > 0 && to[-1] == '0')
         to--;
-    return to;
+    *to = '0';
+    return to + (to[-1] == '.');
 }
 
 /* Where the shortest number is not clear without a look at the borders of the interval, the engine gives the

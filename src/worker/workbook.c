@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "base/mailbox.h"
 #include "worker/deflate_pool.h"
+#include "worker/text_scan.h"
 #include "worker/xlsx.h"
 #include "worker/xlsx_text.h"
 #include "worker/zip.h"
@@ -303,9 +304,6 @@ static bool begin_row(struct workbook *b, struct error *e)
     return true;
 }
 
-#define ONES 0x0101010101010101ull
-#define HIGHS 0x8080808080808080ull
-
 /* Bytes of `word` before the first mark; 8: there is none. */
 static inline size_t bytes_before_mark(uint64_t word)
 {
@@ -363,6 +361,8 @@ static bool expand(struct workbook *b, const uint8_t *data, size_t length, struc
 static bool workbook_begin(struct packer *p, const void *data, size_t length, struct error *e)
 {
     struct workbook *b = workbook_of(p);
+    if (!output_scan(b->output, data, length, e))
+        return false;
     buf_append(&b->begin, data, length);
     return buf_ok(&b->begin) ||
            error_set(e, ERROR_QUERY, "the names of the columns have more than %zu MiB", BEGIN_MAX >> 20);
@@ -371,7 +371,7 @@ static bool workbook_begin(struct packer *p, const void *data, size_t length, st
 static bool workbook_rows(struct packer *p, const void *data, size_t length, struct error *e)
 {
     struct workbook *b = workbook_of(p);
-    return (b->open || open_sheet(b, e)) && expand(b, data, length, e);
+    return output_scan(b->output, data, length, e) && (b->open || open_sheet(b, e)) && expand(b, data, length, e);
 }
 
 static bool workbook_end(struct packer *p, const void *data, size_t length, struct error *e)

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "worker/encoder.h"
-#include "worker/value_text.h"
+#include "worker/typed_values.h"
 #include "worker/xlsx_text.h"
 
 /* Room for a cell's tags and a short value, with what the value's text may overwrite. */
@@ -23,7 +23,7 @@
 #define DAY_ZERO 25569
 #define DAYS_MIN (-25508) /* 1900-03-01 */
 #define DAYS_MAX 2932896  /* 9999-12-31 */
-#define MILLIS_DAY 86400000
+#define MILLIS_DAY INT64_C(86400000)
 
 /* The beginning of a column's cells: `<c r="AB\x02"`. */
 struct head {
@@ -155,106 +155,105 @@ static inline uint8_t *write_value_text(const struct target *t, uint8_t *at, con
     return end_text(at + v->length);
 }
 
-/* --- numbers --- */
+/* --- values of a kind of their own; NULL: Excel would change it, so it is to be text --- */
+
+static inline uint8_t *write_bool(const struct target *t, uint8_t *at, bool v)
+{
+    at = put(put_head(t, at), " t=\"b\"><v>0</v></c>");
+    at[-9] = v ? '1' : '0';
+    return at;
+}
 
 static inline uint8_t *write_small(const struct target *t, uint8_t *at, int64_t v)
 {
     return end_number(text_of_int64((char *)begin_number(t, at, XLSX_GENERAL), v));
 }
 
-static uint8_t *write_integer(const struct target *t, uint8_t *at, int64_t v)
+static inline uint8_t *write_integer(const struct target *t, uint8_t *at, int64_t v)
 {
     if (v > NUMBER_MAX || v < -NUMBER_MAX)
-        return end_text(text_of_int64((char *)begin_text(t, at), v));
+        return NULL;
     bool general = v <= GENERAL_MAX && v >= -GENERAL_MAX;
     return end_number(text_of_int64((char *)begin_number(t, at, general ? XLSX_GENERAL : XLSX_INTEGER), v));
 }
 
 static uint8_t *write_uint64(const struct target *t, uint8_t *at, uint64_t v)
 {
-    return v <= INT64_MAX ? write_integer(t, at, (int64_t)v) : end_text(text_of_uint64((char *)begin_text(t, at), v));
-}
-
-static bool is_int64(struct value128 v)
-{
-    return v.upper == (int64_t)v.lower >> 63;
+    return v <= INT64_MAX ? write_integer(t, at, (int64_t)v) : NULL;
 }
 
 static uint8_t *write_int128(const struct target *t, uint8_t *at, struct value128 v)
 {
-    return is_int64(v) ? write_integer(t, at, (int64_t)v.lower)
-                       : end_text(text_of_int128((char *)begin_text(t, at), v.upper, v.lower));
+    return v.upper == (int64_t)v.lower >> 63 ? write_integer(t, at, (int64_t)v.lower) : NULL;
 }
 
 static uint8_t *write_uint128(const struct target *t, uint8_t *at, struct value128 v)
 {
-    return v.upper == 0 ? write_uint64(t, at, v.lower)
-                        : end_text(text_of_uint128((char *)begin_text(t, at), (uint64_t)v.upper, v.lower));
+    return v.upper == 0 ? write_uint64(t, at, v.lower) : NULL;
 }
 
 /* v x 10^-scale; zeros at the end of the fraction are no digits that count. */
-static uint8_t *write_decimal(const struct target *t, uint8_t *at, __int128 v, const struct column *c)
+static uint8_t *write_decimal(const struct target *t, uint8_t *at, __int128 v, unsigned scale)
 {
-    unsigned scale = c->is.scale;
-    __int128 short_v = v;
-    while ((short_v > NUMBER_MAX || short_v < -NUMBER_MAX) && scale > 0 && short_v % 10 == 0) {
-        short_v /= 10;
+    while ((v > NUMBER_MAX || v < -NUMBER_MAX) && scale > 0 && v % 10 == 0) {
+        v /= 10;
         scale--;
     }
-    if (short_v > NUMBER_MAX || short_v < -NUMBER_MAX)
-        return end_text(text_of_decimal128((char *)begin_text(t, at), (int64_t)(v >> 64), (uint64_t)v, c->is.width, c->is.scale));
+    if (v > NUMBER_MAX || v < -NUMBER_MAX)
+        return NULL;
     if (scale == 0)
-        return write_integer(t, at, (int64_t)short_v);
-    /* with a zero before the point, which texts of DECIMAL(2,2) do not have; nothing of 15 digits is wider than 38 */
-    return end_number(text_of_decimal128((char *)begin_number(t, at, XLSX_GENERAL), (int64_t)(short_v >> 64), (uint64_t)short_v,
-                                         39, scale));
+        return write_integer(t, at, (int64_t)v);
+    /* a width of more than the scale gives a zero before the point, which texts of DECIMAL(2,2) do not have */
+    return end_number(text_of_decimal128((char *)begin_number(t, at, XLSX_GENERAL), (int64_t)(v >> 64), (uint64_t)v, 39, scale));
 }
 
-static uint8_t *write_decimal128(const struct target *t, uint8_t *at, struct value128 v, const struct column *c)
+static uint8_t *write_decimal128(const struct target *t, uint8_t *at, struct value128 v, unsigned scale)
 {
-    return write_decimal(t, at, (__int128)((unsigned __int128)(uint64_t)v.upper << 64 | v.lower), c);
+    return write_decimal(t, at, (__int128)((unsigned __int128)(uint64_t)v.upper << 64 | v.lower), scale);
+}
+
+/* Numbers below the normal ones are 0 to Excel:
+ * https://learn.microsoft.com/office/troubleshoot/excel/floating-point-arithmetic-inaccurate-result */
+static inline bool is_normal(double v)
+{
+    double magnitude = __builtin_fabs(v);
+    return (magnitude >= 0x1p-1022 && magnitude <= 0x1.fffffffffffffp1023) || magnitude == 0;
 }
 
 /* Three powers of two whose text by text_of_double() is that of another number, as it is the engine's (value_float.c). */
-static const char *exception(double magnitude)
+static inline bool is_mistaken(double v)
 {
-    return magnitude == 0x1p81    ? "2.4178516392292583e+24"
-           : magnitude == 0x1p91  ? "2.4758800785707605e+27"
-           : magnitude == 0x1p807 ? "8.535058474086213e+242"
-                                  : NULL;
+    double magnitude = __builtin_fabs(v);
+    return magnitude == 0x1p81 || magnitude == 0x1p91 || magnitude == 0x1p807;
 }
-
-static char *put_exception(char *to, bool negative, const char *text)
-{
-    *to = '-';
-    to += negative;
-    size_t length = strlen(text);
-    return (char *)memcpy(to, text, length) + length;
-}
-
-/* `text` writes v. Numbers below the normal ones are 0 to Excel:
- * https://learn.microsoft.com/office/troubleshoot/excel/floating-point-arithmetic-inaccurate-result */
-#define WRITE_FLOATING(t, at, v, text)                                                                               \
-    do {                                                                                                             \
-        double magnitude = (v) < 0 ? -(double)(v) : (double)(v);                                                     \
-        if (!(magnitude <= 0x1.fffffffffffffp1023) || (magnitude < 0x1p-1022 && magnitude != 0))                     \
-            return end_text(text((char *)begin_text(t, at), v));                                                     \
-        char *to = (char *)begin_number(t, at, XLSX_GENERAL);                                                        \
-        const char *known = exception(magnitude);                                                                    \
-        return end_number(known ? put_exception(to, (v) < 0, known) : text(to, v));                                  \
-    } while (0)
 
 static uint8_t *write_double(const struct target *t, uint8_t *at, double v)
 {
-    WRITE_FLOATING(t, at, v, text_of_double);
+    if (!is_normal(v))
+        return NULL;
+    char *to = (char *)begin_number(t, at, XLSX_GENERAL);
+    return end_number(is_mistaken(v) ? text_of_json_double(to, v) : text_of_double(to, v));
 }
+
+/* The one FLOAT (and its negative) whose shortest text, 7.038531e-26, read as a DOUBLE and rounded, is another FLOAT: all have
+ * been tried. */
+#define ROUNDED_TWICE 0x1.5c87fap-84f
 
 static uint8_t *write_float(const struct target *t, uint8_t *at, float v)
 {
-    WRITE_FLOATING(t, at, v, text_of_float);
+    if (!is_normal(v))
+        return NULL;
+    char *to = (char *)begin_number(t, at, XLSX_GENERAL);
+    bool as_double = is_mistaken(v) || __builtin_fabsf(v) == ROUNDED_TWICE;
+    return end_number(as_double ? text_of_json_double(to, v) : text_of_float(to, v));
 }
 
-/* --- dates and times --- */
+static uint8_t *write_date(const struct target *t, uint8_t *at, int32_t days)
+{
+    if (days < DAYS_MIN || days > DAYS_MAX)
+        return NULL;
+    return end_number(text_of_int32((char *)begin_number(t, at, XLSX_DATE), days + DAY_ZERO));
+}
 
 /* The serial number: days and their fraction, as the closest DOUBLE. */
 static uint8_t *write_serial(const struct target *t, uint8_t *at, int64_t millis, enum xlsx_style whole, enum xlsx_style fine)
@@ -263,84 +262,36 @@ static uint8_t *write_serial(const struct target *t, uint8_t *at, int64_t millis
     return end_number(text_of_double(to, (double)millis / MILLIS_DAY));
 }
 
-static uint8_t *write_date(const struct target *t, uint8_t *at, int32_t days)
-{
-    if (days < DAYS_MIN || days > DAYS_MAX)
-        return end_text(text_of_date((char *)begin_text(t, at), days));
-    return end_number(text_of_int32((char *)begin_number(t, at, XLSX_DATE), days + DAY_ZERO));
-}
-
-/* `v` units since 1970, of which a second has `per_second`. false: Excel has no number for it. */
-static bool millis_of(int64_t v, int64_t per_second, int64_t *ret)
-{
-    const int64_t day = 86400 * per_second;
-    if (v < DAYS_MIN * day || v >= (DAYS_MAX + 1) * day)
-        return false;
-    if (per_second > 1000 && v % (per_second / 1000) != 0)
-        return false;
-    *ret = per_second > 1000 ? v / (per_second / 1000) : v * (1000 / per_second);
-    return true;
-}
-
+/* Milliseconds since 1970, of any year. */
 static uint8_t *write_millis(const struct target *t, uint8_t *at, int64_t millis)
 {
-    return write_serial(t, at, millis + (int64_t)DAY_ZERO * MILLIS_DAY, XLSX_TIMESTAMP, XLSX_TIMESTAMP_MS);
+    if (millis < DAYS_MIN * MILLIS_DAY || millis >= (DAYS_MAX + 1) * MILLIS_DAY)
+        return NULL;
+    return write_serial(t, at, millis + DAY_ZERO * MILLIS_DAY, XLSX_TIMESTAMP, XLSX_TIMESTAMP_MS);
 }
 
-static uint8_t *write_timestamp(const struct target *t, uint8_t *at, int64_t micros)
+static uint8_t *write_seconds(const struct target *t, uint8_t *at, int64_t seconds)
 {
     int64_t millis;
-    return millis_of(micros, 1000000, &millis) ? write_millis(t, at, millis)
-                                               : end_text(text_of_timestamp((char *)begin_text(t, at), micros));
+    return __builtin_mul_overflow(seconds, 1000, &millis) ? NULL : write_millis(t, at, millis);
 }
 
-static uint8_t *write_timestamp_s(const struct target *t, uint8_t *at, int64_t seconds)
+/* `v` units since 1970, of which a millisecond has so many. */
+static uint8_t *write_fine(const struct target *t, uint8_t *at, int64_t v, int64_t per_milli)
 {
-    int64_t millis;
-    return millis_of(seconds, 1, &millis) ? write_millis(t, at, millis)
-                                          : end_text(text_of_timestamp_s((char *)begin_text(t, at), seconds));
+    return v % per_milli == 0 ? write_millis(t, at, v / per_milli) : NULL;
 }
 
-static uint8_t *write_timestamp_ms(const struct target *t, uint8_t *at, int64_t v)
+/* The same since midnight. */
+static uint8_t *write_time(const struct target *t, uint8_t *at, int64_t v, int64_t per_milli)
 {
-    int64_t millis;
-    return millis_of(v, 1000, &millis) ? write_millis(t, at, millis)
-                                       : end_text(text_of_timestamp_ms((char *)begin_text(t, at), v));
+    if (v < 0 || v >= MILLIS_DAY * per_milli || v % per_milli != 0)
+        return NULL;
+    return write_serial(t, at, v / per_milli, XLSX_TIME, XLSX_TIME_MS);
 }
 
-/* All that 64 bits of nanoseconds hold is before 2263, and the beginning of 1900 is far from their lowest. */
-static uint8_t *write_timestamp_ns(const struct target *t, uint8_t *at, int64_t nanos)
-{
-    if (nanos < DAYS_MIN * INT64_C(86400000000000) || nanos == INT64_MAX || nanos % 1000000 != 0)
-        return end_text(text_of_timestamp_ns((char *)begin_text(t, at), nanos));
-    return write_millis(t, at, nanos / 1000000);
-}
-
-static uint8_t *write_time(const struct target *t, uint8_t *at, int64_t micros)
-{
-    if (micros < 0 || micros >= MILLIS_DAY * INT64_C(1000) || micros % 1000 != 0)
-        return end_text(text_of_time((char *)begin_text(t, at), micros));
-    return write_serial(t, at, micros / 1000, XLSX_TIME, XLSX_TIME_MS);
-}
-
-static uint8_t *write_time_ns(const struct target *t, uint8_t *at, int64_t nanos)
-{
-    if (nanos % 1000 != 0)
-        return end_text(text_of_time_ns((char *)begin_text(t, at), nanos));
-    return write_time(t, at, nanos / 1000);
-}
-
-/* --- rows --- */
-
-static uint8_t *write_bool(const struct target *t, uint8_t *at, bool v)
-{
-    at = put(put_head(t, at), " t=\"b\"><v>0</v></c>");
-    at[-9] = v ? '1' : '0';
-    return at;
-}
-
-/* One line a type: its kind, the C type of its values, and how `v` is written. */
-#define TYPED_VALUES(X)                                                                                              \
+/* One line a type of which Excel has a kind: how `v` is written. */
+#define KINDS(X)                                                                                                     \
     X(BOOL, uint8_t, write_bool(t, at, v != 0))                                                                      \
     X(INT8, int8_t, write_small(t, at, v))                                                                           \
     X(INT16, int16_t, write_small(t, at, v))                                                                         \
@@ -354,38 +305,57 @@ static uint8_t *write_bool(const struct target *t, uint8_t *at, bool v)
     X(UINT128, struct value128, write_uint128(t, at, v))                                                             \
     X(FLOAT, float, write_float(t, at, v))                                                                           \
     X(DOUBLE, double, write_double(t, at, v))                                                                        \
-    X(DECIMAL16, int16_t, write_decimal(t, at, v, c))                                                                \
-    X(DECIMAL32, int32_t, write_decimal(t, at, v, c))                                                                \
-    X(DECIMAL64, int64_t, write_decimal(t, at, v, c))                                                                \
-    X(DECIMAL128, struct value128, write_decimal128(t, at, v, c))                                                    \
+    X(DECIMAL16, int16_t, write_decimal(t, at, v, c->is.scale))                                                      \
+    X(DECIMAL32, int32_t, write_decimal(t, at, v, c->is.scale))                                                      \
+    X(DECIMAL64, int64_t, write_decimal(t, at, v, c->is.scale))                                                      \
+    X(DECIMAL128, struct value128, write_decimal128(t, at, v, c->is.scale))                                          \
     X(DATE, int32_t, write_date(t, at, v))                                                                           \
-    X(TIME, int64_t, write_time(t, at, v))                                                                           \
-    X(TIME_NS, int64_t, write_time_ns(t, at, v))                                                                     \
-    X(TIME_TZ, uint64_t, end_text(text_of_time_tz((char *)begin_text(t, at), v)))                                    \
-    X(TIMESTAMP, int64_t, write_timestamp(t, at, v))                                                                 \
-    X(TIMESTAMP_S, int64_t, write_timestamp_s(t, at, v))                                                             \
-    X(TIMESTAMP_MS, int64_t, write_timestamp_ms(t, at, v))                                                           \
-    X(TIMESTAMP_NS, int64_t, write_timestamp_ns(t, at, v))                                                           \
-    X(TIMESTAMP_TZ, int64_t, end_text(text_of_timestamp_tz((char *)begin_text(t, at), v)))                           \
-    X(INTERVAL, struct value_interval, end_text(text_of_interval((char *)begin_text(t, at), v.months, v.days, v.micros))) \
-    X(UUID, struct value128, end_text(text_of_uuid((char *)begin_text(t, at), v.upper, v.lower)))
+    X(TIME, int64_t, write_time(t, at, v, 1000))                                                                     \
+    X(TIME_NS, int64_t, write_time(t, at, v, 1000000))                                                               \
+    X(TIMESTAMP, int64_t, write_fine(t, at, v, 1000))                                                                \
+    X(TIMESTAMP_S, int64_t, write_seconds(t, at, v))                                                                 \
+    X(TIMESTAMP_MS, int64_t, write_millis(t, at, v))                                                                 \
+    X(TIMESTAMP_NS, int64_t, write_fine(t, at, v, 1000000))
 
-/* Ahead of `at` there is CELL_ROOM. NULL: as the encoder's functions fail. */
-static inline uint8_t *write_value(const struct target *t, uint8_t *at, const struct column *c, size_t row)
+static inline uint8_t *write_kind(const struct target *t, uint8_t *at, const struct column *c, size_t row)
 {
     switch (c->is.type) {
-#define TYPED_CASE(kind, ctype, written)                                                                             \
+#define KIND_CASE(kind, ctype, written)                                                                              \
     case VALUE_##kind: {                                                                                             \
         const ctype v = ((const ctype *)c->values)[row];                                                             \
         return written;                                                                                              \
     }
-        TYPED_VALUES(TYPED_CASE)
-    case VALUE_TEXT:
-        return write_value_text(t, at, (const struct text_value *)c->values + row);
-    case VALUE_TYPES:
-        break;
+        KINDS(KIND_CASE)
+    default:
+        return NULL;
     }
-    __builtin_unreachable();
+}
+
+/* --- rows --- */
+
+/* As in CSV. */
+static uint8_t *write_as_text(const struct target *t, uint8_t *at, const struct column *c, size_t row)
+{
+    char *to = (char *)begin_text(t, at);
+    switch (c->is.type) {
+#define TEXT_CASE(kind, ctype, max, text)                                                                            \
+    case VALUE_##kind: {                                                                                             \
+        const ctype v = ((const ctype *)c->values)[row];                                                             \
+        return end_text(text);                                                                                       \
+    }
+        TYPED_VALUES(TEXT_CASE)
+    default:
+        __builtin_unreachable();
+    }
+}
+
+/* Ahead of `at` there is CELL_ROOM. NULL: as the encoder's functions fail. */
+static inline uint8_t *write_value(const struct target *t, uint8_t *at, const struct column *c, size_t row)
+{
+    if (c->is.type == VALUE_TEXT)
+        return write_value_text(t, at, (const struct text_value *)c->values + row);
+    uint8_t *end = write_kind(t, at, c, row);
+    return end ? end : write_as_text(t, at, c, row);
 }
 
 static bool xlsx_chunk(const void *plan, struct block_writer *w, const struct chunk *chunk)

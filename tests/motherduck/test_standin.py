@@ -23,8 +23,8 @@ def value(service, sql):
     return text_of(service, f"SELECT {sql} AS x").split("\n")[1]
 
 
-def error_of(service, sql):
-    last = service.run(sql)
+def error_of(service, sql, **form):
+    last = service.run(sql, **form)
     assert last.type == "error", last.data
     leaves_nothing(service)
     assert not any(last.data["download_id"] in name for name in service.files())
@@ -132,6 +132,18 @@ def plain(standin, serve):
 def test_the_token_asked_for_by_sql(plain):
     for sql in sql_for_all_encodings():
         assert error_of(plain, sql) == "the result contains the access token of the data source", sql
+
+
+FORMS = [{"format": "csv", "compression": "gzip"}, {"format": "tsv", "compression": "zstd"}, {"format": "json"},
+         {"format": "ndjson", "compression": "gzip"}, {"format": "xlsx"}]
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: "-".join(form.values()))
+def test_the_token_in_every_form_of_a_file(plain, form):
+    """In the middle of rows, where the file does not show it as it is."""
+    for sql in (f"SELECT id, name || CASE WHEN id = 3000 THEN {STOLEN} ELSE '' END AS x FROM t ORDER BY id LIMIT 5000",
+                f"SELECT name, reverse({STOLEN}) AS x FROM t ORDER BY id LIMIT 5000"):
+        assert error_of(plain, sql, **form) == "the result contains the access token of the data source", sql
 
 
 def test_the_token_at_the_border_of_two_parts(plain):

@@ -157,6 +157,36 @@ static void doubles(void **state)
     expect(text_of_double(text, copysign(NAN, -1)), "-nan");
 }
 
+static void numbers_of_json(void **state)
+{
+    (void)state;
+    static const struct {
+        double v;
+        const char *text;
+    } known[] = {
+        {0, "0.0"}, {-0.0, "-0.0"}, {1, "1.0"}, {-1.5, "-1.5"}, {0.1, "0.1"}, {0.1 + 0.2, "0.30000000000000004"},
+        {(double)0.1f, "0.10000000149011612"}, {1e15, "1000000000000000.0"}, {1e16, "10000000000000000.0"},
+        {1.5e20, "150000000000000000000.0"}, {123456789012345678901.0, "123456789012345680000.0"}, {1e21, "1e21"},
+        {-1.25e21, "-1.25e21"}, {0.0001, "0.0001"}, {0.00001, "0.00001"}, {0.000001, "0.000001"},
+        {-0.0000012345678901234567, "-0.0000012345678901234567"}, {9.9e-7, "9.9e-7"}, {1e-10, "1e-10"},
+        {5e-324, "5e-324"}, {2.2250738585072014e-308, "2.2250738585072014e-308"}, {-1.7976931348623157e308, "-1.7976931348623157e308"},
+        {0x1p81, "2.4178516392292583e24"}, /* where the engine's cast is mistaken, its JSON is not */
+    };
+    static const struct {
+        int64_t v;
+        unsigned scale;
+        const char *text;
+    } decimals_known[] = {
+        {0, 0, "0.0"}, {0, 15, "0.0"}, {-7, 0, "-7.0"}, {100, 0, "100.0"}, {150, 2, "1.5"}, {-100, 2, "-1.0"}, {5, 2, "0.05"},
+        {1, 6, "0.000001"}, {1, 7, "1e-7"}, {-12, 8, "-1.2e-7"}, {1, 15, "1e-15"}, {999999999999999, 15, "0.999999999999999"},
+        {999999999999999, 0, "999999999999999.0"}, {-999999999999990, 1, "-99999999999999.0"},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        expect(text_of_json_double(text, known[i].v), known[i].text);
+    for (size_t i = 0; i < sizeof decimals_known / sizeof *decimals_known; i++)
+        expect(text_of_json_decimal(text, decimals_known[i].v, decimals_known[i].scale), decimals_known[i].text);
+}
+
 static void floats(void **state)
 {
     (void)state;
@@ -362,6 +392,9 @@ static void nothing_is_written_beyond_the_bounds(void **state)
         assert_true(text_of_uint128(text, (uint64_t)n, bits[1]) - text <= TEXT_MAX_UINT128);
         assert_true(text_of_float(text, single) - text <= TEXT_MAX_FLOAT);
         assert_true(text_of_double(text, twice) - text <= TEXT_MAX_DOUBLE);
+        if (isfinite(twice))
+            assert_true(text_of_json_double(text, twice) - text <= TEXT_MAX_JSON_DOUBLE);
+        assert_true(text_of_json_decimal(text, n, scale_64) - text <= TEXT_MAX_JSON_DOUBLE);
         assert_true(text_of_decimal(text, n, width_64, scale_64) - text <= TEXT_MAX_DECIMAL);
         assert_true(text_of_decimal128(text, n, bits[1], width, scale) - text <= TEXT_MAX_DECIMAL128);
         assert_true(text_of_decimal128(text, -(n < 0), (uint64_t)n, width, scale) - text <= TEXT_MAX_DECIMAL128);
@@ -388,6 +421,7 @@ int main(void)
         cmocka_unit_test(numbers_of_every_length),
         cmocka_unit_test(decimals),
         cmocka_unit_test(doubles),
+        cmocka_unit_test(numbers_of_json),
         cmocka_unit_test(floats),
         cmocka_unit_test(short_decimals),
         cmocka_unit_test(dates),

@@ -8,6 +8,7 @@
 #include <zlib.h>
 
 #include "base/buf.h"
+#include "base/secret_scan.h"
 #include "worker/workbook.h"
 #include "worker/xlsx.h"
 #include "worker/zip.h"
@@ -413,6 +414,32 @@ static void names_of_columns_have_a_ceiling(void **state)
     file_release(&f);
 }
 
+/* In the header, and in a cell across two writes. Compressed it is not to be seen, so it is looked for before. */
+static void a_secret_does_not_get_through(void **state)
+{
+    (void)state;
+    static const char token[] = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJlbWFpbCI6ImR1Y2tAZXhhbXBsZS5vcmcifQ.Kz3vPqT0mYwQ8";
+    static const char row[] = "\x01<c r=\"A\x02\"><v>1</v></c></row>";
+    const struct file_form form = file_form_default(FILE_XLSX);
+    struct error e = {0};
+    struct secret_patterns *patterns = secret_patterns_new(token, &e);
+    assert_non_null(patterns);
+    for (int in_header = 0; in_header < 2; in_header++)
+        for (size_t step = 5; step <= 250; step += 35) {
+            struct file f;
+            e.code = ERROR_NONE;
+            file_begin(&f, &form, &workbook_excel);
+            output_watch(f.output, patterns);
+            begin(&f, "<sheetData>", 100);
+            bool through = in_header ? feed(f.packer, f.packer->api->begin, token, strlen(token), step, &e) && add(&f, row, step, &e)
+                                     : add(&f, row, step, &e) && add(&f, token, step, &e);
+            assert_false(through && f.packer->api->end(f.packer, "", 0, &e));
+            assert_int_equal(e.code, ERROR_SECRET);
+            file_release(&f);
+        }
+    secret_patterns_free(patterns);
+}
+
 /* --- names of sheets --- */
 
 static void assert_names(const char *name, const char *const *expected, size_t count)
@@ -485,6 +512,7 @@ int main(void)
         cmocka_unit_test(a_sheet_ends_before_its_xml_is_too_long),
         cmocka_unit_test(a_row_that_no_sheet_holds_is_refused),
         cmocka_unit_test(sheets_are_not_without_number),
+        cmocka_unit_test(a_secret_does_not_get_through),
         cmocka_unit_test(names_of_columns_have_a_ceiling),
         cmocka_unit_test(sheets_have_names_of_their_own),
     };

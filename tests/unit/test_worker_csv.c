@@ -1,5 +1,5 @@
-/* CSV: which values get quotes, what the options do, and that every way of writing a text, by its length and place, writes
- * the same. What typed values look like is held against the engine by worker/test_differential.c. */
+/* CSV: which values get quotes, what the options do, and that every way of writing a text, by its length and place,
+ * writes the same. What typed values look like is held against the engine by worker/test_differential.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -40,7 +40,8 @@ static void options_say_what_is_quoted(void **state)
     assert_true(needs_quotes(&semicolon, "#") && needs_quotes(&semicolon, "\"") && needs_quotes(&semicolon, ""));
     assert_false(needs_quotes(&semicolon, "a,b"));
     assert_true(needs_quotes(&null, "NA") && needs_quotes(&null, "a,b"));
-    assert_false(needs_quotes(&null, "") || needs_quotes(&null, "N") || needs_quotes(&null, "NAN") || needs_quotes(&null, "na"));
+    assert_false(needs_quotes(&null, "") || needs_quotes(&null, "N") || needs_quotes(&null, "NAN"));
+    assert_false(needs_quotes(&null, "na"));
     assert_true(needs_quotes(&all, "a") && needs_quotes(&all, ""));
 }
 
@@ -50,8 +51,9 @@ static void formulas_are_known_by_their_first_sign(void **state)
     static const char *const formulas[] = {"=", "=1+1", "+49 30", "-1", "-", "@SUM(1)", "\tx", "\rx", "\nx",
                                            "\uff1d1", "\uff0b1", "\uff0d1", "\uff201", /**/
                                            " =1", "   -x", "\v\f@", "\u00a0=1", "\u3000+", "\ufeff=1", " \u00a0 \t"};
-    static const char *const others[] = {"", " ", "a=1", "1+1", "0", "9", ".5", "/", "A", "z", "~", "'=1", "\"=1\"", "#", "(=1)",
-                                         "\xff", "\xef\xbc", "\xef", "\uff1e", "\u2212 1", "\u00e4=", "  a", "\u00a0", ",", ";=1"};
+    static const char *const others[] = {"", " ", "a=1", "1+1", "0", "9", ".5", "/", "A", "z", "~", "'=1", "\"=1\"", "#",
+                                         "(=1)", "\xff", "\xef\xbc", "\xef", "\uff1e", "\u2212 1", "\u00e4=", "  a",
+                                         "\u00a0", ",", ";=1"};
     for (size_t i = 0; i < ARRAY_SIZE(formulas); i++)
         assert_true(csv_is_formula(formulas[i], strlen(formulas[i])));
     for (size_t i = 0; i < ARRAY_SIZE(others); i++)
@@ -80,8 +82,8 @@ static struct text_value text(const char *text)
 }
 
 /* The file of one chunk; returns how many cells were altered. */
-static uint64_t encode_as(const struct file_form *form, const struct encoder_columns *columns, const struct chunk *chunk,
-                          struct buf *out)
+static uint64_t encode_as(const struct file_form *form, const struct encoder_columns *columns,
+                          const struct chunk *chunk, struct buf *out)
 {
     struct block_pool *pool = block_pool_new();
     struct block_writer w;
@@ -110,7 +112,8 @@ static uint64_t encode_as(const struct file_form *form, const struct encoder_col
 
 static void encode(const char *const *names, const struct chunk *chunk, struct buf *out)
 {
-    assert_int_equal(encode_as(&usual, &(struct encoder_columns){.names = names, .count = chunk->column_count}, chunk, out), 0);
+    const struct encoder_columns columns = {.names = names, .count = chunk->column_count};
+    assert_int_equal(encode_as(&usual, &columns, chunk, out), 0);
 }
 
 static void rows_become_lines(void **state)
@@ -189,7 +192,8 @@ static void options_change_the_file(void **state)
                 "\"=1+1\",\"-7\",\"1970-01-01 00:00:00\",\"-1\",\"-3 days\"\n"
                 "\"NA\",,\"1970-01-01 00:00:00\",\"7\",\"3 days\"\n"
                 "\"\",\"0\",\"1970-01-01 01:00:00\",\"NA\",\"-00:00:01\"\n"
-                "\"-a \"\"long\"\" text, guarded\",\"12\",\"1970-01-01 00:00:00\",\"-100000000000000000000\",\"1 month\"\n");
+                "\"-a \"\"long\"\" text, guarded\",\"12\",\"1970-01-01 00:00:00\","
+                "\"-100000000000000000000\",\"1 month\"\n");
     EXPECT_FILE(&((struct file_form){.delimiter = ',', .header = true, .excel_safe = true, .null_text = "-"}), 3,
                 "\"'=name\",n,at,NA,d\n"
                 "\"'=1+1\",-7,1970-01-01 00:00:00,-1,-3 days\n"
@@ -210,7 +214,8 @@ static bool asks_for_quotes(const struct file_form *form, const char *data, size
 /* The rule in its simplest form, a byte at a time. */
 static void append_expected(struct buf *out, const struct file_form *form, const char *data, size_t length)
 {
-    bool guard = form->excel_safe && csv_is_formula(data, length), quotes = guard || asks_for_quotes(form, data, length);
+    bool guard = form->excel_safe && csv_is_formula(data, length);
+    bool quotes = guard || asks_for_quotes(form, data, length);
     buf_append(out, "\"'", (size_t)quotes + guard);
     for (size_t i = 0; i < length; i++) {
         if (data[i] == '"')
@@ -264,13 +269,14 @@ static void every_byte_at_every_place_is_seen(void **state)
             append_expected(&expected, form, "x", 1);
             append_line_end(&expected, form);
             for (size_t row = 0; row < rows; row++) {
+                const char *text = texts[row];
                 if (!form->excel_safe)
-                    assert_int_equal(csv_needs_quotes(form, texts[row], length), asks_for_quotes(form, texts[row], length));
-                append_expected(&expected, form, texts[row], length);
+                    assert_int_equal(csv_needs_quotes(form, text, length), asks_for_quotes(form, text, length));
+                append_expected(&expected, form, text, length);
                 append_line_end(&expected, form);
             }
-            encode_as(form, &columns, &(struct chunk){.rows = rows, .column_count = 1, .columns = &(struct column){.values = values}},
-                      &out);
+            const struct column column = {.values = values};
+            encode_as(form, &columns, &(struct chunk){.rows = rows, .column_count = 1, .columns = &column}, &out);
             expect_equal(&out, &expected);
         }
     }
@@ -315,7 +321,7 @@ static void texts_of_any_length_are_whole(void **state)
     }
 }
 
-/* Written in pieces, over several blocks, with what asks for quotes here and there or nowhere; and blocks are filled. */
+/* Written in pieces, over several blocks, with what asks for quotes here and there or nowhere; blocks are filled. */
 static void long_texts_go_on_in_the_next_block(void **state)
 {
     (void)state;
@@ -390,7 +396,8 @@ static void blocks_are_filled(void **state)
         void *plan = csv_encoder.prepare(&usual, &(struct encoder_columns){0}, &e);
         assert_true(block_writer_begin(&w, pool, 0));
         const struct column one = {.values = long_texts};
-        assert_true(csv_encoder.chunk(plan, &w, wide ? &(struct chunk){ROWS, COLUMNS, columns} : &(struct chunk){ROWS, 1, &one}));
+        const struct chunk chunk = {ROWS, wide ? COLUMNS : 1, wide ? columns : &one};
+        assert_true(csv_encoder.chunk(plan, &w, &chunk));
         struct block *list = block_writer_end(&w, ROWS);
         size_t length = 0;
         for (const struct block *b = list; b; b = b->next)

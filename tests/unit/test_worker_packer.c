@@ -246,6 +246,33 @@ static void test_a_secret_does_not_get_through(void **unused)
     secret_patterns_free(patterns);
 }
 
+static void test_a_secret_does_not_get_into_a_workbook(void **unused)
+{
+    (void)unused;
+    static const char begin[] = "<worksheet><sheetData>", row[] = "<row r=\"\x01\"><c r=\"A\x01\" t=\"inlineStr\"><is><t>%s</t></is></c></row>";
+    struct error e = {0};
+    struct secret_patterns *patterns = secret_patterns_new(token, &e);
+    assert_non_null(patterns);
+    const struct file_form form = file_form_default(FILE_XLSX);
+    for (int secret = 0; secret < 2; secret++) {
+        char text[256];
+        uint8_t digest[SHA256_BYTES];
+        struct file f;
+        file_init(&f);
+        output_watch(f.output, patterns);
+        struct packer *p = packer_new(&form, f.output, 1, &e);
+        assert_non_null(p);
+        snprintf(text, sizeof text, row, secret ? token : "honest");
+        bool ok = p->api->begin(p, begin, strlen(begin), &e) && p->api->rows(p, text, strlen(text), &e) &&
+                  p->api->end(p, "", 0, &e) && output_finish(f.output, digest, &e);
+        assert_int_equal(ok, !secret);
+        assert_true(ok || e.code == ERROR_SECRET);
+        packer_free(p);
+        file_release(&f);
+    }
+    secret_patterns_free(patterns);
+}
+
 static void test_processor_time(void **unused)
 {
     (void)unused;
@@ -273,6 +300,7 @@ int main(void)
         cmocka_unit_test(test_freed_at_any_time),
         cmocka_unit_test(test_error_of_the_output),
         cmocka_unit_test(test_a_secret_does_not_get_through),
+        cmocka_unit_test(test_a_secret_does_not_get_into_a_workbook),
         cmocka_unit_test(test_processor_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

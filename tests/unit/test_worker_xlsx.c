@@ -160,6 +160,8 @@ static void values_are_what_excel_keeps(void **state)
         {VALUE_DOUBLE, F64(__builtin_nan("")), TEXT("nan")},
         {VALUE_FLOAT, F32(0.1f), NUMBER("0.1")},
         {VALUE_FLOAT, F32(0x1p-149f), NUMBER("1e-45")},
+        {VALUE_FLOAT, F32(-0x1.5c87fap-84f), NUMBER("-7.038530691851209e-26")}, /* by way of a double -7.038531e-26 is another */
+        {VALUE_FLOAT, F32(0x1p81f), NUMBER("2.4178516392292583e24")},
         {VALUE_FLOAT, F32(-__builtin_inff()), TEXT("-inf")},
         {VALUE_FLOAT, F32(__builtin_nanf("")), TEXT("nan")},
         {VALUE_DATE, V(&(int32_t){0}), STYLED("3", "25569")},

@@ -36,7 +36,7 @@ struct play_result {
     uint64_t cpu_us[LINK_STAGES]; /* of the worker, as it says */
     uint64_t altered;
     bool truncated;
-    char columns[65536]; /* as JSON; its beginning */
+    char columns[LINK_COLUMNS_MAX + 1]; /* as JSON */
     double wall_s, cpu_s;
     uint64_t peak_rss_anon; /* bytes, sampled */
     uint32_t threads;       /* the most that were seen */

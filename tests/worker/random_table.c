@@ -299,7 +299,7 @@ static void put_timestamp(struct random_source *r, enum kind kind, struct buf *b
 
 static void put_json(struct random_source *r, struct buf *b)
 {
-    static const char *const documents[] = {"{\"a\": [1, 2.50, null]}",
+    static const char *const documents[] = {"{\"a\": [1, 2.5, null]}",
                                             "\"text, with \\\"quotes\\\"\"",
                                             "null",
                                             "[]",

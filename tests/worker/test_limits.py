@@ -1,5 +1,6 @@
 """row_limit and byte_limit: the file is whole up to the limit, which is never exceeded, and says so where rows are missing."""
 import bisect
+import gzip
 import json
 
 import pytest
@@ -140,6 +141,26 @@ def test_an_error_within_the_limit_fails_the_job(source, threads, tmp_path):
     sql = "SELECT CASE WHEN id = 250000 THEN error('this row') ELSE id END AS x FROM t"
     job = run_job(source, sql, tmp_path, threads=threads, format=json.dumps({"format": "csv", "row_limit": 250_001}))
     assert not job.done and job.broken == "" and job.code == "query_failed" and "this row" in job.message
+
+
+@pytest.mark.parametrize("threads", [1, 8])
+@pytest.mark.parametrize("more", [-1, 0, 1])
+@pytest.mark.parametrize("rows", [1, 2, 2049, 122881])
+def test_a_list_in_json_is_closed_within_the_limit(source, rows, more, threads, tmp_path):
+    data = limited(source, SQL, tmp_path, form={"format": "json"}, row_limit=rows).data
+    job = limited(source, SQL, tmp_path, threads, form={"format": "json"}, byte_limit=len(data) + more)
+    assert job.truncated and job.rows == rows - (more < 0) and job.bytes <= len(data) + more
+    assert job.data == data if more >= 0 else [row["id"] for row in json.loads(job.data)] == list(range(rows - 1))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2049])
+def test_bytes_are_counted_before_compression(source, whole, rows, tmp_path):
+    data, ends = whole
+    job = limited(source, SQL, tmp_path, form={"compression": "gzip"}, byte_limit=ends[rows])
+    assert job.truncated and job.rows == rows and gzip.decompress(job.data) == data[:ends[rows]]
+    lines = limited(source, SQL, tmp_path, form={"format": "ndjson"}, row_limit=rows + 1)
+    job = limited(source, SQL, tmp_path, form={"format": "ndjson", "compression": "gzip"}, byte_limit=len(lines.data))
+    assert job.rows == rows + 1 and gzip.decompress(job.data) == lines.data
 
 
 def test_a_limit_by_template(source, whole, tmp_path):

@@ -211,11 +211,6 @@ def test_names_of_sources(source, tmp_path):
         assert run_job(path, "SELECT count(*) AS n FROM t", tmp_path).data == b"n\n3000000\n", name
 
 
-def test_an_unknown_format(source, tmp_path):
-    job = run_job(source, "SELECT 1", tmp_path, format="docx")
-    assert job.code == "invalid_request" and "docx" in job.message
-
-
 @pytest.mark.parametrize("mode", ["required", "best-effort", "off"])
 def test_modes_of_the_sandbox(source, mode, tmp_path):
     job = run_job(source, "SELECT 1 AS x", tmp_path, sandbox=mode)
