@@ -10,21 +10,7 @@
 #include "base/buf.h"
 #include "worker/encoder.h"
 #include "worker/json_value.h"
-
-static struct text_value value(const char *text, size_t length)
-{
-    struct text_value v = {.length = (uint32_t)length};
-    if (v.length <= TEXT_INLINE_MAX)
-        memcpy(v.inlined, text, v.length);
-    else
-        v.outside.pointer = text;
-    return v;
-}
-
-static struct text_value text(const char *text)
-{
-    return value(text, strlen(text));
-}
+#include "text_values.h"
 
 static void append_list(struct buf *out, struct block_pool *pool, struct block *list)
 {
