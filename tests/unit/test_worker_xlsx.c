@@ -11,21 +11,7 @@
 #include "worker/encoder.h"
 #include "worker/xlsx.h"
 #include "worker/xlsx_text.h"
-
-static struct text_value value(const char *text, size_t length)
-{
-    struct text_value v = {.length = (uint32_t)length};
-    if (v.length <= TEXT_INLINE_MAX)
-        memcpy(v.inlined, text, v.length);
-    else
-        v.outside.pointer = text;
-    return v;
-}
-
-static struct text_value text(const char *text)
-{
-    return value(text, strlen(text));
-}
+#include "text_values.h"
 
 struct encoded {
     struct buf xml;
