@@ -7,7 +7,8 @@
 #include "worker/json_text.h"
 
 static const struct error malformed = {ERROR_QUERY, "a value of a column of the type JSON is not JSON"};
-static const struct error too_deep = {ERROR_QUERY, "a value of a column of the type JSON has more than 10000 arrays and objects in each other"};
+static const struct error too_deep = {
+    ERROR_QUERY, "a value of a column of the type JSON has more than 10000 arrays and objects in each other"};
 
 /* What may come next. */
 enum state {

@@ -1,5 +1,6 @@
-/* JSON: that every way of writing a text, by its length and place, writes the same; values within values; and what becomes of
- * values of the type JSON. What typed values look like is held against the engine by worker/test_differential.c. */
+/* JSON: that every way of writing a text, by its length and place, writes the same; values within values; and what
+ * becomes of values of the type JSON. What typed values look like is held against the engine by
+ * worker/test_differential.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
