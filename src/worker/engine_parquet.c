@@ -31,6 +31,11 @@
 /* Of the memory limit, for a private instance. */
 #define PRIVATE_SHARE 2
 
+/* The writer takes a megabyte for the dictionary of each text column at once, where nothing is said. */
+#define DICTIONARY_BYTES (1ull << 20)
+#define DICTIONARY_BYTES_MIN 4096
+#define DICTIONARIES_SHARE 8 /* of the memory limit, for all of them */
+
 /* Of a sum of many. */
 #define SUM_TERMS 32
 
@@ -40,14 +45,15 @@ struct parquet_writer {
     duckdb_connection connection;   /* of a relay: runs its COPY */
     duckdb_prepared_statement copy; /* the statement that writes */
     bool relays;
+    idx_t row_width;    /* bytes of a row in memory, without long texts */
+    idx_t text_columns; /* columns without a fixed width */
 
     /* The relay. Used by one thread at a time. */
     duckdb_prepared_statement extended; /* the query with more columns behind its own; NULL: it needs none */
-    size_t extra, texts; /* how many more; those at the end that are texts to be scanned */
+    size_t extra, texts; /* how many more; the first of them that are texts to be scanned */
     bool bound, runs, ended;
     uint64_t rows, bytes; /* handed on; bytes only with a limit of them */
     bool truncated;
-    idx_t row_width;           /* bytes of a row in memory, without long texts */
     idx_t at, within, at_once; /* of g->chunk: the next row, those that the file may have, those of a piece */
     struct error error; /* why it failed */
 
@@ -82,7 +88,7 @@ static idx_t rows_within_limits(struct engine *g, struct parquet_writer *p)
         rows = p->options.row_limit - p->rows;
     if (!p->options.byte_limit)
         return rows;
-    const int64_t *sizes = duckdb_vector_get_data(duckdb_data_chunk_get_vector(g->chunk, g->column_count));
+    const int64_t *sizes = duckdb_vector_get_data(duckdb_data_chunk_get_vector(g->chunk, g->column_count + p->extra - 1));
     while (within < rows && (uint64_t)sizes[within] <= p->options.byte_limit - p->bytes)
         p->bytes += (uint64_t)sizes[within++];
     return within;
@@ -139,11 +145,9 @@ static bool scan_column(struct parquet_writer *p, duckdb_vector vector, idx_t ro
 
 static bool scan_chunk(struct engine *g, struct parquet_writer *p, struct error *e)
 {
-    size_t hidden = g->column_count + p->extra - p->texts;
-    for (size_t i = 0; i < g->column_count + p->extra; i++) {
+    for (size_t i = 0; i < g->column_count + p->texts; i++) {
         duckdb_vector vector = duckdb_data_chunk_get_vector(g->chunk, i);
-        if ((i < g->column_count || i >= hidden) && is_text(vector) &&
-            !scan_column(p, vector, duckdb_data_chunk_get_size(g->chunk), e))
+        if (is_text(vector) && !scan_column(p, vector, duckdb_data_chunk_get_size(g->chunk), e))
             return false;
     }
     return true;
@@ -266,8 +270,6 @@ static void bind_relay(duckdb_bind_info info)
     for (size_t i = 0; i < g->column_count; i++) {
         _cleanup_type_ duckdb_logical_type type = duckdb_prepared_statement_column_logical_type(g->names_statement, i);
         duckdb_bind_add_result_column(info, g->names[i], type);
-        size_t width = engine_fixed_width(type);
-        g->parquet->row_width += width ? width : sizeof(duckdb_string_t);
     }
 }
 
@@ -356,6 +358,7 @@ static bool has_texts(struct engine *g)
     }
     return false;
 }
+
 /* Texts that scan_chunk() does not find as they are. */
 static bool hides_text(duckdb_logical_type type)
 {
@@ -374,8 +377,9 @@ static void append_hidden_texts(struct engine *g, struct parquet_writer *p, stru
     }
 }
 
-/* Behind the columns comes the size of the row; then, of a file, what makes the engine count it, and with MotherDuck the
- * texts of columns whose own cannot be read here. */
+/* Behind the columns comes, of a file, what makes the engine count the row, and with MotherDuck the texts of columns whose
+ * own cannot be read here; and at last the size of the row, where there is a limit of them. In one projection: each has a
+ * chunk of its own for every thread, of 32 KiB a text column. */
 static bool prepare_extended(struct engine *g, struct parquet_writer *p, struct error *e)
 {
     char name[ENGINE_FUNCTION_NAME_SIZE];
@@ -384,16 +388,22 @@ static bool prepare_extended(struct engine *g, struct parquet_writer *p, struct 
     if (!g->remote && (!engine_function_name(name, e) || !register_weigh(g, name, e)))
         return false;
     buf_append_text(&query, "SELECT *");
-    if (g->remote)
+    if (g->remote) {
         append_hidden_texts(g, p, &query);
-    else
-        buf_printf(&query, ", %s(#%zu)", name, g->column_count + 1);
-    p->extra = 1 + (g->remote ? p->texts : 1);
-    buf_append_text(&query, " FROM (SELECT *, ");
-    append_sizes(g, &query);
+    } else {
+        buf_printf(&query, ", %s(", name);
+        append_sizes(g, &query);
+        buf_append_text(&query, ")");
+    }
+    p->extra = g->remote ? p->texts : 1;
+    if (p->options.byte_limit) {
+        buf_append_text(&query, ", ");
+        append_sizes(g, &query);
+        p->extra++;
+    }
     buf_append_text(&query, " FROM (\n");
     buf_append(&query, g->sql, g->sql_length);
-    buf_append_text(&query, "\n))");
+    buf_append_text(&query, "\n)");
     if (!buf_ok(&query))
         return out_of_memory(e);
     return duckdb_prepare(g->connection, query.data, &p->extended) == DuckDBSuccess ||
@@ -402,13 +412,38 @@ static bool prepare_extended(struct engine *g, struct parquet_writer *p, struct 
 
 /* --- the statement that writes --- */
 
+static void measure(struct engine *g, struct parquet_writer *p)
+{
+    for (size_t i = 0; i < g->column_count; i++) {
+        _cleanup_type_ duckdb_logical_type type = duckdb_prepared_statement_column_logical_type(g->names_statement, i);
+        size_t width = engine_fixed_width(type);
+        p->row_width += width ? width : sizeof(duckdb_string_t);
+        p->text_columns += width == 0;
+    }
+}
+
+/* In whole chunks; the writer sizes what it needs for each column by it. */
+static unsigned group_rows(const struct engine *g, const struct parquet_writer *p)
+{
+    idx_t chunk = duckdb_vector_size(), rows = group_bytes(g) / p->row_width / chunk * chunk;
+    return rows < chunk ? (unsigned)chunk : rows > ROW_GROUP_ROWS ? ROW_GROUP_ROWS : (unsigned)rows;
+}
+
+static uint64_t dictionary_bytes(const struct engine *g, const struct parquet_writer *p)
+{
+    uint64_t share = p->text_columns ? g->memory_limit / DICTIONARIES_SHARE / p->text_columns : DICTIONARY_BYTES;
+    return share > DICTIONARY_BYTES ? DICTIONARY_BYTES : share < DICTIONARY_BYTES_MIN ? DICTIONARY_BYTES_MIN : share;
+}
+
 static void append_options(struct engine *g, struct parquet_writer *p, struct buf *sql)
 {
     uint32_t rows = p->options.row_group_size;
     buf_printf(sql, ") TO '" ENGINE_PIPE_PATH "' (FORMAT parquet, CODEC '%s', ROW_GROUP_SIZE %u, ", p->options.codec,
-               rows ? rows : ROW_GROUP_ROWS);
+               rows ? rows : p->relays ? group_rows(g, p) : ROW_GROUP_ROWS);
     if (p->relays && !rows)
         buf_printf(sql, "ROW_GROUP_SIZE_BYTES %llu, ", (unsigned long long)group_bytes(g));
+    if (dictionary_bytes(g, p) < DICTIONARY_BYTES)
+        buf_printf(sql, "STRING_DICTIONARY_PAGE_SIZE_LIMIT %llu, ", (unsigned long long)dictionary_bytes(g, p));
     buf_append_text(sql, "USE_TMP_FILE false, RETURN_STATS)");
 }
 
@@ -457,7 +492,8 @@ static bool may_copy(struct engine *g, const struct engine_parquet *parquet)
         return false;
     uint64_t width = engine_scan_width(g), rows = parquet->row_group_size;
     rows = rows > ROW_GROUP_ROWS ? rows : ROW_GROUP_ROWS;
-    return width > 0 && width <= g->memory_limit / (rows * GROUPS_HELD * g->threads);
+    return width > 0 && width <= g->memory_limit / (rows * GROUPS_HELD * g->threads) &&
+           dictionary_bytes(g, g->parquet) == DICTIONARY_BYTES;
 }
 
 /* The relay's connection is made before the settings are shut: a writer that keeps the order of rows, which it could not
@@ -481,6 +517,7 @@ bool engine_parquet_start(struct engine *g, const struct engine_query *query, co
     p->fd = -1;
     if (!make_connection(g, p, e) || !engine_begin(g, query, sink, e))
         return false;
+    measure(g, p);
     return may_copy(g, parquet) ? prepare_copied(g, p, e) : prepare_relayed(g, p, e);
 }
 
