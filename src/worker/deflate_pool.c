@@ -72,6 +72,10 @@ struct deflate_pool {
 static void compress_piece(struct helper *h, struct piece *p)
 {
     struct isal_zstream *z = &h->stream;
+    /* What the library finds in its own memory decides, now and then, between matches of equal worth. */
+    memset(z, 0, sizeof *z);
+    memset(h->level_buffer, 0, sizeof h->level_buffer);
+    memset(p->in + p->in_length, 0, SLACK);
     isal_deflate_stateless_init(z);
     z->level = LEVEL;
     z->level_buf = h->level_buffer;
