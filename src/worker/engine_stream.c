@@ -30,6 +30,26 @@
 
 /* --- the names --- */
 
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* The engine gives names up to a U+0000, which those of a PIVOT by a type ENUM may have. Names that a subquery had made
+ * different can be equal then, and of members of one name in JSON a reader sees one. */
+static bool names_differ(const struct engine *g, struct error *e)
+{
+    _cleanup_free_ char **sorted = calloc(g->column_count, sizeof *sorted);
+    if (!sorted)
+        return error_set(e, ERROR_MEMORY, "out of memory");
+    memcpy(sorted, g->names, g->column_count * sizeof *sorted);
+    qsort(sorted, g->column_count, sizeof *sorted, compare_names);
+    for (size_t i = 1; i < g->column_count; i++)
+        if (strcmp(sorted[i - 1], sorted[i]) == 0)
+            return error_set(e, ERROR_QUERY, "names of columns differ only behind a U+0000: give them others");
+    return true;
+}
+
 /* COPY makes equal names different as a subquery does. */
 static bool take_names(struct engine *g, struct error *e)
 {
@@ -50,7 +70,7 @@ static bool take_names(struct engine *g, struct error *e)
     for (size_t i = 0; i < count; i++)
         if (!(g->names[i] = duckdb_prepared_statement_column_name(g->names_statement, i)))
             return error_set(e, ERROR_MEMORY, "out of memory");
-    return true;
+    return names_differ(g, e);
 }
 
 static bool take_types(struct engine *g, struct error *e)
@@ -412,8 +432,19 @@ uint64_t engine_rows(const struct engine *g)
 
 /* --- more threads --- */
 
+/* Its allocator makes its part for a thread at the first call from it, and crashes where there is no memory for that: so the
+ * call comes now, before the query has taken it. */
+static void warm_allocator(void)
+{
+    duckdb_logical_type type = duckdb_create_logical_type(DUCKDB_TYPE_BIGINT);
+    duckdb_data_chunk chunk = duckdb_create_data_chunk(&type, 1);
+    duckdb_destroy_data_chunk(&chunk);
+    duckdb_destroy_logical_type(&type);
+}
+
 static void *help(void *state)
 {
+    warm_allocator();
     duckdb_execute_tasks_state(state);
     return NULL;
 }

@@ -111,7 +111,7 @@ static bool write_file(struct parquet_file *f, struct error *e)
     if (status != 0) {
         close(f->read_fd);
         close(f->write_fd);
-        return error_set_errno(e, ERROR_INTERNAL, status, "cannot start a thread");
+        return error_set(e, ERROR_MEMORY, "no memory for a thread");
     }
     bool taken = take_bytes(f, e);
     close(f->read_fd); /* a writer that waits fails */

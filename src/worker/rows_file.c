@@ -86,14 +86,17 @@ static int64_t encode_chunk(void *context, const struct chunk *chunk, size_t *re
 
 typedef bool pack_fn(struct packer *p, const void *data, size_t length, struct error *e);
 
-/* Gives the list back. The first `skip` bytes are left out; they lie in its first block. */
+/* Gives the list back. The first `skip` bytes are left out. They may lie behind its first block: a column's name that is
+ * longer than a block leaves that one empty. */
 static bool pack(struct rows_file *f, pack_fn *how, struct block *list, size_t skip, struct error *e)
 {
     int64_t start = clock_thread_cpu_ns();
     bool ok = true;
-    for (const struct block *b = list; b && ok; b = b->next, skip = 0) {
-        ok = how(f->packer, b->data + skip, b->length - skip, e);
-        f->bytes += b->length - skip;
+    for (const struct block *b = list; b && ok; b = b->next) {
+        size_t out = skip < b->length ? skip : b->length;
+        ok = how(f->packer, b->data + out, b->length - out, e);
+        f->bytes += b->length - out;
+        skip -= out;
     }
     block_pool_give_back(f->blocks, list);
     f->x->hash_ns += (uint64_t)(clock_thread_cpu_ns() - start);

@@ -35,6 +35,12 @@ def test_a_result(standin, serve):
     service = serve(standin.directory)
     assert text_of(service, "SELECT count(*) AS n, max(name) AS m FROM t") == "n,m\n1000000,name 999999\n"
     assert text_of(service, "FROM kinds") == 'd,z,l\n1.50,2024-01-02 01:04:05+00,"[1, NULL]"\n'
+    last = service.run("SELECT *, [{'a': d, 'b': z, 'c': '\\x00'::BLOB}] AS s, l[2:] AS t, row('10'::BIT) AS r FROM kinds", format="ndjson",
+                       options={"decimals": "string"})
+    assert last.type == "complete", last.data
+    assert service.fetch(last.data["message"]).body.decode() == (
+        '{"d":"1.50","z":"2024-01-02 01:04:05+00","l":[1,null],"s":[{"a":"1.50","b":"2024-01-02 01:04:05+00","c":"\\\\x00"}],'
+        '"t":[null],"r":{"":"10"}}\n')
     assert error_of(service, "INSERT INTO t VALUES (1, 'x')").startswith("only statements that return rows")
     assert "nosuch" in error_of(service, "SELECT nosuch FROM t")
 

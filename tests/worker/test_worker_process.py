@@ -231,3 +231,38 @@ def test_by_hand(source, tmp_path):
     assert missing.returncode == 1 and missing.stdout
     sandbox = worker("--check-sandbox")
     assert sandbox.returncode in (0, 1) and "landlock" in sandbox.stdout and "seccomp" in sandbox.stdout
+
+
+@pytest.mark.parametrize("file_format", ["csv", "tsv", "json", "ndjson", "parquet"])
+def test_a_name_longer_than_a_block(source, tmp_path, file_format):
+    name = "n" * 200_000
+    job = run_job(source, f'SELECT 1 AS "{name}", 2 AS b', tmp_path, format=file_format)
+    assert job.done and job.broken == "", (job.message, job.broken)
+    expected = {
+        "csv": f"{name},b\n1,2\n",
+        "tsv": f"{name}\tb\n1\t2\n",
+        "json": '[\n\t{"' + name + '":1,"b":2}\n]\n',
+        "ndjson": '{"' + name + '":1,"b":2}\n',
+    }
+    if file_format in expected:
+        assert job.data.decode() == expected[file_format]
+
+
+@pytest.mark.parametrize("file_format", ["csv", "json", "parquet"])
+def test_names_that_differ_only_behind_a_nul(tmp_path, file_format):
+    path = make_source(
+        tmp_path / "nul.duckdb",
+        "CREATE TYPE mood AS ENUM (SELECT unnest(['a' || chr(0) || 'b', 'a' || chr(0) || 'c']))",
+        "CREATE TABLE t AS SELECT 1 AS k, unnest(enum_range(NULL::mood)) AS m",
+    )
+    job = run_job(path, "PIVOT t ON m IN mood USING count(*)", tmp_path, format=file_format)
+    assert not job.done and job.data == b""
+    assert (job.code, job.message) == ("query_failed", "names of columns differ only behind a U+0000: give them others")
+
+
+@pytest.mark.parametrize("file_format", ["csv", "parquet"])
+def test_memory_that_is_gone_before_the_threads_use_it_is_told(source, tmp_path, file_format):
+    """Each level of a list costs the engine some MB of addresses, as for a vector of rows."""
+    job = run_job(source, "SELECT " + "[" * 140 + "1" + "]" * 140 + " AS a", tmp_path, format=file_format)
+    assert job.broken == "", job.broken
+    assert job.done or job.code == "out_of_memory", (job.code, job.message)
