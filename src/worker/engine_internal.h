@@ -77,7 +77,8 @@ MUST_CHECK bool engine_check_statement(struct engine *g, const char *sql, const 
                                        struct error *e);
 
 /* What comes before a query runs: settings are shut, the statement is checked, its names and types are the sink's. */
-MUST_CHECK bool engine_begin(struct engine *g, const struct engine_query *query, const struct engine_sink *sink, struct error *e);
+MUST_CHECK bool engine_begin(struct engine *g, const struct engine_query *query, const struct engine_sink *sink,
+                             struct error *e);
 
 /* g->result of a prepared query. */
 MUST_CHECK bool engine_stream(struct engine *g, duckdb_prepared_statement statement, struct error *e);
@@ -96,8 +97,8 @@ MUST_CHECK bool engine_function_name(char name[ENGINE_FUNCTION_NAME_SIZE], struc
 void engine_release_query(struct engine *g);
 void engine_release_parquet(struct engine *g);
 
-/* A second instance in this process, without data and without temporary files; its one thread is the caller's. It may open
- * ENGINE_PIPE_PATH, and nothing else; its settings are shut. NULL: `e` says why. */
+/* A second instance in this process, without data and without temporary files; its one thread is the caller's. It
+ * may open ENGINE_PIPE_PATH, and nothing else; its settings are shut. NULL: `e` says why. */
 struct engine *engine_open_private(uint64_t memory_limit, struct error *e);
 
 /* Of our own: an error is ERROR_INTERNAL, unless it is a want of memory. */

@@ -15,17 +15,17 @@
 /* What the engine takes where nothing is said, for its own tables have such groups. */
 #define ROW_GROUP_ROWS 122880u
 
-/* While the engine copies, each thread holds up to so many row groups: one that grows, and some that wait for their turn.
- * Where all of them may be more than the memory limit, rows are relayed. */
+/* While the engine copies, each thread holds up to so many row groups: one that grows, and some that wait for their
+ * turn. Where all of them may be more than the memory limit, rows are relayed. */
 #define GROUPS_HELD 3
 
-/* The one row group of relayed rows, in memory: a share of the limit, but no more than readers like. Encoding it needs up
- * to four times as much, where all of it is one column of long texts. */
+/* The one row group of relayed rows, in memory: a share of the limit, but no more than readers like. Encoding it
+ * needs up to four times as much, where all of it is one column of long texts. */
 #define GROUP_SHARE 8
 #define GROUP_BYTES_MAX (128ull << 20)
 
-/* Of such a row group, handed on at once: a group ends only between two pieces, and a chunk of the engine's has 2,048 rows
- * of any size. */
+/* Of such a row group, handed on at once: a group ends only between two pieces, and a chunk of the engine's has
+ * 2,048 rows of any size. */
 #define PIECE_SHARE 4
 
 /* Of the memory limit, for a private instance. */
@@ -88,7 +88,8 @@ static idx_t rows_within_limits(struct engine *g, struct parquet_writer *p)
         rows = p->options.row_limit - p->rows;
     if (!p->options.byte_limit)
         return rows;
-    const int64_t *sizes = duckdb_vector_get_data(duckdb_data_chunk_get_vector(g->chunk, g->column_count + p->extra - 1));
+    duckdb_vector last = duckdb_data_chunk_get_vector(g->chunk, g->column_count + p->extra - 1);
+    const int64_t *sizes = duckdb_vector_get_data(last);
     while (within < rows && (uint64_t)sizes[within] <= p->options.byte_limit - p->bytes)
         p->bytes += (uint64_t)sizes[within++];
     return within;
@@ -363,7 +364,8 @@ static bool has_texts(struct engine *g)
 static bool hides_text(duckdb_logical_type type)
 {
     duckdb_type id = duckdb_get_type_id(type);
-    return id == DUCKDB_TYPE_ENUM || (engine_fixed_width(type) == 0 && id != DUCKDB_TYPE_VARCHAR && id != DUCKDB_TYPE_BLOB);
+    return id == DUCKDB_TYPE_ENUM ||
+           (engine_fixed_width(type) == 0 && id != DUCKDB_TYPE_VARCHAR && id != DUCKDB_TYPE_BLOB);
 }
 
 static void append_hidden_texts(struct engine *g, struct parquet_writer *p, struct buf *query)
@@ -377,9 +379,9 @@ static void append_hidden_texts(struct engine *g, struct parquet_writer *p, stru
     }
 }
 
-/* Behind the columns comes, of a file, what makes the engine count the row, and with MotherDuck the texts of columns whose
- * own cannot be read here; and at last the size of the row, where there is a limit of them. In one projection: each has a
- * chunk of its own for every thread, of 32 KiB a text column. */
+/* Behind the columns comes, of a file, what makes the engine count the row, and with MotherDuck the texts of columns
+ * whose own cannot be read here; and at last the size of the row, where there is a limit of them. In one projection:
+ * each has a chunk of its own for every thread, of 32 KiB a text column. */
 static bool prepare_extended(struct engine *g, struct parquet_writer *p, struct error *e)
 {
     char name[ENGINE_FUNCTION_NAME_SIZE];
@@ -496,8 +498,9 @@ static bool may_copy(struct engine *g, const struct engine_parquet *parquet)
            dictionary_bytes(g, g->parquet) == DICTIONARY_BYTES;
 }
 
-/* The relay's connection is made before the settings are shut: a writer that keeps the order of rows, which it could not
- * with several threads otherwise, takes no bound of a row group's bytes. The relay has one thread, and rows stay in order. */
+/* The relay's connection is made before the settings are shut: a writer that keeps the order of rows, which it could
+ * not with several threads otherwise, takes no bound of a row group's bytes. The relay has one thread, and rows stay
+ * in order. */
 static bool make_connection(struct engine *g, struct parquet_writer *p, struct error *e)
 {
     if (g->remote)
@@ -558,8 +561,8 @@ static bool copy(struct engine *g, struct engine_parquet_result *ret, struct err
     if (!take_counts(&result, ret, e))
         return false;
     if (p->relays && (ret->rows != p->rows || !p->ended))
-        return error_set(e, ERROR_INTERNAL, "the engine yielded %llu rows, and %llu were written", (unsigned long long)p->rows,
-                         (unsigned long long)ret->rows);
+        return error_set(e, ERROR_INTERNAL, "the engine yielded %llu rows, and %llu were written",
+                         (unsigned long long)p->rows, (unsigned long long)ret->rows);
     ret->truncated = p->truncated;
     return true;
 }

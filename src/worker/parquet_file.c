@@ -131,8 +131,9 @@ static bool check(struct parquet_file *f, struct error *e)
     uint64_t bytes = output_bytes(f->x->output);
     atomic_store(&f->x->rows, f->result.rows);
     f->x->truncated = f->result.truncated;
-    return bytes == f->result.bytes || error_set(e, ERROR_INTERNAL, "the engine wrote %" PRIu64 " bytes, and %" PRIu64 " came",
-                                                 f->result.bytes, bytes);
+    return bytes == f->result.bytes ||
+           error_set(e, ERROR_INTERNAL, "the engine wrote %" PRIu64 " bytes, and %" PRIu64 " came",
+                     f->result.bytes, bytes);
 }
 
 static bool begin(void *context, const struct engine_columns *columns, struct error *e)

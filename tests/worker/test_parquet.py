@@ -256,7 +256,7 @@ def test_a_killed_worker_is_seen(source, tmp_path):
 def test_a_slow_upload(source, tmp_path):
     for form in (parquet(), parquet(row_limit=10**9)):
         job = run(source, "SELECT id, name FROM plain", tmp_path, form, slow=20, part_size="16KiB", parts=2)
-        assert job.done and job.progress > 1
+        assert job.done, job.message
         same_as_copy(source, "SELECT id, name FROM plain", job.path, tmp_path)
 
 
