@@ -210,7 +210,7 @@ static duckdb_logical_type child_of(duckdb_logical_type type, enum column_shape 
 
 /* --- a column's type, and what it is to be cast to --- */
 
-/* One walk makes both: how the values will come, and the text of that type, which is needed only where some are cast. */
+/* One walk makes both: how the values will come, and the text of that type, needed only where some are cast. */
 struct walk {
     const struct column_rules *rules;
     struct buf *cast;
@@ -246,8 +246,8 @@ static void append_member_name(struct walk *w, const char *name, uint32_t i)
     buf_append_text(w->cast, " ");
 }
 
-static void take_child(struct walk *w, struct column_type *t, const struct column_type *parent, duckdb_logical_type type,
-                       uint32_t i, unsigned depth)
+static void take_child(struct walk *w, struct column_type *t, const struct column_type *parent,
+                       duckdb_logical_type type, uint32_t i, unsigned depth)
 {
     char *name;
     _cleanup_type_ duckdb_logical_type child = child_of(type, parent->shape, i, &name);
@@ -267,7 +267,8 @@ static void take_child(struct walk *w, struct column_type *t, const struct colum
 static void take_children(struct walk *w, struct column_type *t, duckdb_logical_type type, unsigned depth)
 {
     static const char *const before[] = {
-        [SHAPE_LIST] = "", [SHAPE_ARRAY] = "", [SHAPE_MAP] = "MAP(", [SHAPE_STRUCT] = "STRUCT(", [SHAPE_UNION] = "UNION("};
+        [SHAPE_LIST] = "",           [SHAPE_ARRAY] = "",        [SHAPE_MAP] = "MAP(",
+        [SHAPE_STRUCT] = "STRUCT(", [SHAPE_UNION] = "UNION("};
     uint32_t tags = t->shape == SHAPE_UNION, count = count_children(type, t->shape);
     struct column_type *children = calloc(count + tags, sizeof *children);
     t->children = children;
@@ -304,8 +305,8 @@ static void take(struct walk *w, struct column_type *t, duckdb_logical_type type
         engine_append_leaf(w->cast, type);
 }
 
-enum column_fit column_set_type(struct column_set *s, size_t i, duckdb_logical_type type, const struct column_rules *rules,
-                                struct buf *ret_cast)
+enum column_fit column_set_type(struct column_set *s, size_t i, duckdb_logical_type type,
+                                const struct column_rules *rules, struct buf *ret_cast)
 {
     struct walk w = {.rules = rules, .cast = ret_cast};
     take(&w, &s->types[i], type, 0);
@@ -375,8 +376,9 @@ static void look_at(struct column *c, const struct column_type *t, duckdb_vector
         look_at(&children[i], &t->children[i], child_vector(vector, t->shape, i), next);
 }
 
-/* The C API shows every vector as if it was flat. Those of a chunk are, but not always what lies within nested ones: a list
- * that is the same in all rows may hold a part of another one's elements, by their numbers. A copy is flat all through. */
+/* The C API shows every vector as if it was flat. Those of a chunk are, but not always what lies within nested ones: a
+ * list that is the same in all rows may hold a part of another one's elements, by their numbers. A copy is flat all
+ * through. */
 static duckdb_vector copy_flat(duckdb_vector vector, idx_t rows, duckdb_selection_vector all)
 {
     _cleanup_type_ duckdb_logical_type type = duckdb_vector_get_column_type(vector);

@@ -32,14 +32,14 @@ struct column_set *column_set_new(size_t count);
 struct column_set *column_set_ref(struct column_set *s);
 void column_set_unref(struct column_set *s);
 
-/* Column `i`, once, is of that type, or of the one that it is to be cast to, which is appended to `ret_cast` as SQL: what no
- * encoder knows as it lies there is text, within lists and structs as well. An ENUM is among that: the C API gives its names
- * as C strings, cut at a NUL. */
+/* Column `i`, once, is of that type, or of the one that it is to be cast to, which is appended to `ret_cast` as SQL:
+ * what no encoder knows as it lies there is text, within lists and structs as well. An ENUM is among that: the C API
+ * gives its names as C strings, cut at a NUL. */
 MUST_CHECK enum column_fit column_set_type(struct column_set *s, size_t i, duckdb_logical_type type,
                                            const struct column_rules *rules, struct buf *ret_cast);
 
-/* `s` are the types of what has come, after the casts: they keep the names and kinds of text of `plan`, which was made from
- * those before. false: they are not of the same shape, or out of memory. */
+/* `s` are the types of what has come, after the casts: they keep the names and kinds of text of `plan`, which was made
+ * from those before. false: they are not of the same shape, or out of memory. */
 MUST_CHECK bool column_set_adopt(struct column_set *s, const struct column_set *plan);
 
 /* A chunk's vectors by those types; s->count columns. */
@@ -49,8 +49,8 @@ struct column_view {
     size_t copy_count;
 };
 
-/* false: out of memory; to be released all the same. Where the engine throws for want of memory what is in it is lost: the
- * process ends soon. */
+/* false: out of memory; to be released all the same. Where the engine throws for want of memory what is in it is lost:
+ * the process ends soon. */
 MUST_CHECK bool column_view_init(struct column_view *v, const struct column_set *s, duckdb_data_chunk chunk);
 void column_view_release(struct column_view *v);
 

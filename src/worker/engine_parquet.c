@@ -31,6 +31,11 @@
 /* Of the memory limit, for a private instance. */
 #define PRIVATE_SHARE 2
 
+/* The writer takes a megabyte for the dictionary of each text column at once, where nothing is said. */
+#define DICTIONARY_BYTES (1ull << 20)
+#define DICTIONARY_BYTES_MIN 4096
+#define DICTIONARIES_SHARE 8 /* of the memory limit, for all of them */
+
 /* Of a sum of many. */
 #define SUM_TERMS 32
 
@@ -40,13 +45,15 @@ struct parquet_writer {
     duckdb_connection connection;   /* of a relay: runs its COPY */
     duckdb_prepared_statement copy; /* the statement that writes */
     bool relays;
+    idx_t row_width;    /* bytes of a row in memory, without long texts */
+    idx_t text_columns; /* columns without a fixed width */
 
     /* The relay. Used by one thread at a time. */
-    duckdb_prepared_statement sized; /* the query with the bytes of each row behind it; NULL: they need not be known */
+    duckdb_prepared_statement extended; /* the query with more columns behind its own; NULL: it needs none */
+    size_t extra, texts; /* how many more; the first of them that are texts to be scanned */
     bool bound, runs, ended;
     uint64_t rows, bytes; /* handed on; bytes only with a limit of them */
     bool truncated;
-    idx_t row_width;           /* bytes of a row in memory, without long texts */
     idx_t at, within, at_once; /* of g->chunk: the next row, those that the file may have, those of a piece */
     struct error error; /* why it failed */
 
@@ -73,6 +80,87 @@ static void withdraw_pipe(struct parquet_writer *p)
 
 /* --- relayed rows --- */
 
+/* How many of g->chunk's rows the file may still have. */
+static idx_t rows_within_limits(struct engine *g, struct parquet_writer *p)
+{
+    idx_t rows = duckdb_data_chunk_get_size(g->chunk), within = 0;
+    if (p->options.row_limit && p->options.row_limit - p->rows < rows)
+        rows = p->options.row_limit - p->rows;
+    if (!p->options.byte_limit)
+        return rows;
+    const int64_t *sizes = duckdb_vector_get_data(duckdb_data_chunk_get_vector(g->chunk, g->column_count + p->extra - 1));
+    while (within < rows && (uint64_t)sizes[within] <= p->options.byte_limit - p->bytes)
+        p->bytes += (uint64_t)sizes[within++];
+    return within;
+}
+
+static bool is_text(duckdb_vector vector)
+{
+    _cleanup_type_ duckdb_logical_type type = duckdb_vector_get_column_type(vector);
+    duckdb_type id = duckdb_get_type_id(type);
+    return id == DUCKDB_TYPE_VARCHAR || id == DUCKDB_TYPE_BLOB;
+}
+
+/* NULL: the row has no value. */
+static duckdb_string_t *text_at(duckdb_vector vector, idx_t row)
+{
+    uint64_t *validity = duckdb_vector_get_validity(vector);
+    duckdb_string_t *texts = duckdb_vector_get_data(vector);
+    return !validity || duckdb_validity_row_is_valid(validity, row) ? &texts[row] : NULL;
+}
+
+/* Bytes that texts have outside of the vectors. Those within lists and structs are not counted. */
+static uint64_t long_texts(struct engine *g)
+{
+    uint64_t bytes = 0;
+    idx_t rows = duckdb_data_chunk_get_size(g->chunk);
+    for (size_t i = 0; i < g->column_count; i++) {
+        duckdb_vector vector = duckdb_data_chunk_get_vector(g->chunk, i);
+        if (!is_text(vector))
+            continue;
+        for (idx_t row = 0; row < rows; row++) {
+            duckdb_string_t *text = text_at(vector, row);
+            if (text && !duckdb_string_is_inlined(*text))
+                bytes += duckdb_string_t_length(*text);
+        }
+    }
+    return bytes;
+}
+
+/* A line a value: none begins where another ends. */
+static bool scan_text(struct parquet_writer *p, const char *text, size_t length, struct error *e)
+{
+    return p->options.scan(p->options.context, text, length, e) && p->options.scan(p->options.context, "\n", 1, e);
+}
+
+static bool scan_column(struct parquet_writer *p, duckdb_vector vector, idx_t rows, struct error *e)
+{
+    for (idx_t row = 0; row < rows; row++) {
+        duckdb_string_t *text = text_at(vector, row);
+        if (text && !scan_text(p, duckdb_string_t_data(text), duckdb_string_t_length(*text), e))
+            return false;
+    }
+    return true;
+}
+
+static bool scan_chunk(struct engine *g, struct parquet_writer *p, struct error *e)
+{
+    for (size_t i = 0; i < g->column_count + p->texts; i++) {
+        duckdb_vector vector = duckdb_data_chunk_get_vector(g->chunk, i);
+        if (is_text(vector) && !scan_column(p, vector, duckdb_data_chunk_get_size(g->chunk), e))
+            return false;
+    }
+    return true;
+}
+
+static bool scan_names(struct engine *g, struct parquet_writer *p, struct error *e)
+{
+    for (size_t i = 0; i < g->column_count; i++)
+        if (!scan_text(p, g->names[i], strlen(g->names[i]), e))
+            return false;
+    return true;
+}
+
 /* With MotherDuck its service may bind the query to other tables than a moment ago. */
 static bool has_type(struct engine *g, size_t i, struct error *e)
 {
@@ -92,48 +180,16 @@ static bool start_rows(struct engine *g, struct parquet_writer *p, struct error 
     /* The writer has opened it, and SQL of others runs only now. */
     withdraw_pipe(p);
     p->runs = true;
-    if (!engine_stream(g, p->sized ? p->sized : g->names_statement, e))
+    if (g->remote && !scan_names(g, p, e))
         return false;
-    if (duckdb_column_count(&g->result) != g->column_count + (!p->sized ? 0 : g->remote ? 1 : 2))
+    if (!engine_stream(g, p->extended ? p->extended : g->names_statement, e))
+        return false;
+    if (duckdb_column_count(&g->result) != g->column_count + p->extra)
         return error_set(e, ERROR_SOURCE, "a table was altered while the query began");
     for (size_t i = 0; i < g->column_count; i++)
         if (!has_type(g, i, e))
             return false;
     return true;
-}
-
-/* How many of g->chunk's rows the file may still have. */
-static idx_t rows_within_limits(struct engine *g, struct parquet_writer *p)
-{
-    idx_t rows = duckdb_data_chunk_get_size(g->chunk), within = 0;
-    if (p->options.row_limit && p->options.row_limit - p->rows < rows)
-        rows = p->options.row_limit - p->rows;
-    if (!p->options.byte_limit)
-        return rows;
-    const int64_t *sizes = duckdb_vector_get_data(duckdb_data_chunk_get_vector(g->chunk, g->column_count));
-    while (within < rows && (uint64_t)sizes[within] <= p->options.byte_limit - p->bytes)
-        p->bytes += (uint64_t)sizes[within++];
-    return within;
-}
-
-/* Bytes that texts have outside of the vectors. Those within lists and structs are not counted. */
-static uint64_t long_texts(struct engine *g)
-{
-    uint64_t bytes = 0;
-    idx_t rows = duckdb_data_chunk_get_size(g->chunk);
-    for (size_t i = 0; i < g->column_count; i++) {
-        duckdb_vector vector = duckdb_data_chunk_get_vector(g->chunk, i);
-        _cleanup_type_ duckdb_logical_type type = duckdb_vector_get_column_type(vector);
-        duckdb_type id = duckdb_get_type_id(type);
-        duckdb_string_t *texts = duckdb_vector_get_data(vector);
-        uint64_t *validity = duckdb_vector_get_validity(vector);
-        if (id != DUCKDB_TYPE_VARCHAR && id != DUCKDB_TYPE_BLOB)
-            continue;
-        for (idx_t row = 0; row < rows; row++)
-            if ((!validity || duckdb_validity_row_is_valid(validity, row)) && !duckdb_string_is_inlined(texts[row]))
-                bytes += duckdb_string_t_length(texts[row]);
-    }
-    return bytes;
 }
 
 static bool next_chunk(struct engine *g, struct parquet_writer *p, struct error *e)
@@ -143,6 +199,8 @@ static bool next_chunk(struct engine *g, struct parquet_writer *p, struct error 
     p->at = p->within = 0;
     if (!g->chunk)
         return true;
+    if (g->remote && !scan_chunk(g, p, e))
+        return false;
     idx_t rows = duckdb_data_chunk_get_size(g->chunk);
     uint64_t bytes = rows * p->row_width + long_texts(g), most = group_bytes(g) / PIECE_SHARE;
     p->within = rows_within_limits(g, p);
@@ -212,8 +270,6 @@ static void bind_relay(duckdb_bind_info info)
     for (size_t i = 0; i < g->column_count; i++) {
         _cleanup_type_ duckdb_logical_type type = duckdb_prepared_statement_column_logical_type(g->names_statement, i);
         duckdb_bind_add_result_column(info, g->names[i], type);
-        size_t width = engine_fixed_width(type);
-        g->parquet->row_width += width ? width : sizeof(duckdb_string_t);
     }
 }
 
@@ -297,14 +353,34 @@ static bool has_texts(struct engine *g)
 {
     for (size_t i = 0; i < g->column_count; i++) {
         _cleanup_type_ duckdb_logical_type type = duckdb_prepared_statement_column_logical_type(g->names_statement, i);
-        if (engine_fixed_width(type) == 0)
+        if (engine_fixed_width(type) == 0 || duckdb_get_type_id(type) == DUCKDB_TYPE_ENUM)
             return true;
     }
     return false;
 }
 
-/* Behind the columns the bytes of the row, and with a file what makes the engine count them. */
-static bool prepare_sized(struct engine *g, struct parquet_writer *p, struct error *e)
+/* Texts that scan_chunk() does not find as they are. */
+static bool hides_text(duckdb_logical_type type)
+{
+    duckdb_type id = duckdb_get_type_id(type);
+    return id == DUCKDB_TYPE_ENUM || (engine_fixed_width(type) == 0 && id != DUCKDB_TYPE_VARCHAR && id != DUCKDB_TYPE_BLOB);
+}
+
+static void append_hidden_texts(struct engine *g, struct parquet_writer *p, struct buf *query)
+{
+    for (size_t i = 0; i < g->column_count; i++) {
+        _cleanup_type_ duckdb_logical_type type = duckdb_prepared_statement_column_logical_type(g->names_statement, i);
+        if (!hides_text(type))
+            continue;
+        buf_printf(query, ", #%zu::VARCHAR", i + 1);
+        p->texts++;
+    }
+}
+
+/* Behind the columns comes, of a file, what makes the engine count the row, and with MotherDuck the texts of columns whose
+ * own cannot be read here; and at last the size of the row, where there is a limit of them. In one projection: each has a
+ * chunk of its own for every thread, of 32 KiB a text column. */
+static bool prepare_extended(struct engine *g, struct parquet_writer *p, struct error *e)
 {
     char name[ENGINE_FUNCTION_NAME_SIZE];
     _cleanup_buf_ struct buf query;
@@ -312,28 +388,62 @@ static bool prepare_sized(struct engine *g, struct parquet_writer *p, struct err
     if (!g->remote && (!engine_function_name(name, e) || !register_weigh(g, name, e)))
         return false;
     buf_append_text(&query, "SELECT *");
-    if (!g->remote)
-        buf_printf(&query, ", %s(#%zu)", name, g->column_count + 1);
-    buf_append_text(&query, " FROM (SELECT *, ");
-    append_sizes(g, &query);
+    if (g->remote) {
+        append_hidden_texts(g, p, &query);
+    } else {
+        buf_printf(&query, ", %s(", name);
+        append_sizes(g, &query);
+        buf_append_text(&query, ")");
+    }
+    p->extra = g->remote ? p->texts : 1;
+    if (p->options.byte_limit) {
+        buf_append_text(&query, ", ");
+        append_sizes(g, &query);
+        p->extra++;
+    }
     buf_append_text(&query, " FROM (\n");
     buf_append(&query, g->sql, g->sql_length);
-    buf_append_text(&query, "\n))");
+    buf_append_text(&query, "\n)");
     if (!buf_ok(&query))
         return out_of_memory(e);
-    return duckdb_prepare(g->connection, query.data, &p->sized) == DuckDBSuccess ||
-           engine_fail_wrapped(e, duckdb_prepare_error(p->sized));
+    return duckdb_prepare(g->connection, query.data, &p->extended) == DuckDBSuccess ||
+           engine_fail_wrapped(e, duckdb_prepare_error(p->extended));
 }
 
 /* --- the statement that writes --- */
+
+static void measure(struct engine *g, struct parquet_writer *p)
+{
+    for (size_t i = 0; i < g->column_count; i++) {
+        _cleanup_type_ duckdb_logical_type type = duckdb_prepared_statement_column_logical_type(g->names_statement, i);
+        size_t width = engine_fixed_width(type);
+        p->row_width += width ? width : sizeof(duckdb_string_t);
+        p->text_columns += width == 0;
+    }
+}
+
+/* In whole chunks; the writer sizes what it needs for each column by it. */
+static unsigned group_rows(const struct engine *g, const struct parquet_writer *p)
+{
+    idx_t chunk = duckdb_vector_size(), rows = group_bytes(g) / p->row_width / chunk * chunk;
+    return rows < chunk ? (unsigned)chunk : rows > ROW_GROUP_ROWS ? ROW_GROUP_ROWS : (unsigned)rows;
+}
+
+static uint64_t dictionary_bytes(const struct engine *g, const struct parquet_writer *p)
+{
+    uint64_t share = p->text_columns ? g->memory_limit / DICTIONARIES_SHARE / p->text_columns : DICTIONARY_BYTES;
+    return share > DICTIONARY_BYTES ? DICTIONARY_BYTES : share < DICTIONARY_BYTES_MIN ? DICTIONARY_BYTES_MIN : share;
+}
 
 static void append_options(struct engine *g, struct parquet_writer *p, struct buf *sql)
 {
     uint32_t rows = p->options.row_group_size;
     buf_printf(sql, ") TO '" ENGINE_PIPE_PATH "' (FORMAT parquet, CODEC '%s', ROW_GROUP_SIZE %u, ", p->options.codec,
-               rows ? rows : ROW_GROUP_ROWS);
+               rows ? rows : p->relays ? group_rows(g, p) : ROW_GROUP_ROWS);
     if (p->relays && !rows)
         buf_printf(sql, "ROW_GROUP_SIZE_BYTES %llu, ", (unsigned long long)group_bytes(g));
+    if (dictionary_bytes(g, p) < DICTIONARY_BYTES)
+        buf_printf(sql, "STRING_DICTIONARY_PAGE_SIZE_LIMIT %llu, ", (unsigned long long)dictionary_bytes(g, p));
     buf_append_text(sql, "USE_TMP_FILE false, RETURN_STATS)");
 }
 
@@ -366,7 +476,7 @@ static bool prepare_relayed(struct engine *g, struct parquet_writer *p, struct e
         return false;
     duckdb_connection connection = p->private ? p->private->connection : p->connection;
     p->relays = true;
-    if (((p->options.byte_limit || (!g->remote && has_texts(g))) && !prepare_sized(g, p, e)) || !engine_function_name(name, e) ||
+    if (((p->options.byte_limit || has_texts(g)) && !prepare_extended(g, p, e)) || !engine_function_name(name, e) ||
         !register_relay(g, connection, name, e))
         return false;
     buf_printf(&sql, "COPY (SELECT * FROM %s()", name);
@@ -382,7 +492,8 @@ static bool may_copy(struct engine *g, const struct engine_parquet *parquet)
         return false;
     uint64_t width = engine_scan_width(g), rows = parquet->row_group_size;
     rows = rows > ROW_GROUP_ROWS ? rows : ROW_GROUP_ROWS;
-    return width > 0 && width <= g->memory_limit / (rows * GROUPS_HELD * g->threads);
+    return width > 0 && width <= g->memory_limit / (rows * GROUPS_HELD * g->threads) &&
+           dictionary_bytes(g, g->parquet) == DICTIONARY_BYTES;
 }
 
 /* The relay's connection is made before the settings are shut: a writer that keeps the order of rows, which it could not
@@ -406,6 +517,7 @@ bool engine_parquet_start(struct engine *g, const struct engine_query *query, co
     p->fd = -1;
     if (!make_connection(g, p, e) || !engine_begin(g, query, sink, e))
         return false;
+    measure(g, p);
     return may_copy(g, parquet) ? prepare_copied(g, p, e) : prepare_relayed(g, p, e);
 }
 
@@ -479,7 +591,7 @@ void engine_release_parquet(struct engine *g)
         return;
     withdraw_pipe(p);
     duckdb_destroy_prepare(&p->copy);
-    duckdb_destroy_prepare(&p->sized);
+    duckdb_destroy_prepare(&p->extended);
     duckdb_disconnect(&p->connection);
     engine_free(p->private);
     free(p);

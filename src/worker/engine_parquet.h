@@ -21,6 +21,10 @@ struct engine_parquet {
     uint64_t row_limit;      /* 0: none */
     uint64_t byte_limit;     /* of the values: a number, date and the like its size in memory, NULL or not; a text or blob
                                 its bytes; others the bytes of their text. 0: none */
+    /* With MotherDuck: shown all texts and blobs of the result, as they are and with those in nested values, and the names,
+     * in pieces, before they are written. On the writing thread. */
+    bool (*scan)(void *context, const void *data, size_t length, struct error *e);
+    void *context;
     atomic_uint_fast64_t *rows; /* so many are relayed; of a copied query nothing is known before its end */
 };
 

@@ -1,12 +1,13 @@
-/* JSON and NDJSON as DuckDB 1.5.5 writes them by `COPY ... TO (FORMAT json, ARRAY true)` and `(FORMAT json)`: an object a
- * row, without blanks; the array's brackets and rows on lines of their own, rows behind a tab.
+/* JSON and NDJSON as DuckDB 1.5.5 writes them by `COPY ... TO (FORMAT json, ARRAY true)` and `(FORMAT json)`: an object
+ * a row, without blanks; the array's brackets and rows on lines of their own, rows behind a tab.
  *
- * Numbers are bare, and so are booleans; lists and arrays are arrays, structs and maps objects (a map's keys are the texts
- * of its keys), a union an object with its one member. All else is the text that the engine casts it to, in quotes.
+ * Numbers are bare, and so are booleans; lists and arrays are arrays, structs and maps objects (a map's keys are the
+ * texts of its keys), a union an object with its one member. All else is the text that the engine casts it to, in
+ * quotes.
  *
  * Where DuckDB's file is no JSON (RFC 8259), ours is: NaN and the infinities, for which there is no word, are null, or
- * texts by which DuckDB knows them; a DECIMAL without digits in front of its point gets a zero there, 0.5 for .5; columns of
- * one name, which DuckDB refuses, have names made different as in CSV; and see json_value.h. */
+ * texts by which DuckDB knows them; a DECIMAL without digits in front of its point gets a zero there, 0.5 for .5;
+ * columns of one name, which DuckDB refuses, have names made different as in CSV; and see json_value.h. */
 #include <stdlib.h>
 
 #include "worker/encoder.h"
@@ -14,8 +15,8 @@
 #include "worker/json_value.h"
 #include "worker/typed_values.h"
 
-/* Ahead of each value there is JSON_ROOM for it, as far as its text is short, with quotes around it, and what the fastest
- * way writes behind it. */
+/* Ahead of each value there is JSON_ROOM for it, as far as its text is short, with quotes around it, and what the
+ * fastest way writes behind it. */
 _Static_assert(VALUE_TEXT_MAX + 2 <= JSON_ROOM, "typed values");
 _Static_assert(JSON_ESCAPED_MAX * TEXT_INLINE_MAX + 2 + JSON_SLACK <= JSON_ROOM, "short texts");
 
@@ -87,8 +88,8 @@ static inline bool copy_plain(uint8_t *to, const char *data, size_t length)
     return !any(found);
 }
 
-/* A short text that needs no escapes is one load of the whole value, and one store; blanks behind it hide its padding from
- * the look at it. */
+/* A short text that needs no escapes is one load of the whole value, and one store; blanks behind it hide its padding
+ * from the look at it. */
 static inline uint8_t *write_short_text(uint8_t *at, const struct text_value *v)
 {
     static const uint8_t blanks[16 + TEXT_INLINE_MAX] = {[TEXT_INLINE_MAX] = ' ', ' ', ' ', ' ', ' ', ' ', ' ', ' ',
@@ -218,7 +219,8 @@ static inline uint8_t *write_any(const struct target *t, uint8_t *at, const stru
 }
 
 /* `count` rows from `first` on. */
-static uint8_t *write_array(const struct target *t, uint8_t *at, const struct column *items, uint64_t first, uint64_t count)
+static uint8_t *write_array(const struct target *t, uint8_t *at, const struct column *items, uint64_t first,
+                            uint64_t count)
 {
     *at++ = '[';
     for (uint64_t i = 0; i < count; i++) {

@@ -1,6 +1,6 @@
-/* Texts into JSON strings, sixteen bytes at once, escaped as DuckDB 1.5.5 escapes them: quote and backslash, and control
- * characters, for which JSON has short forms (RFC 8259, 7) or \u00XX. Nothing else is: UTF-8 stays, and so do '/' and DEL.
- * For json.c and json_value.c; what is here is part of their loops. */
+/* Texts into JSON strings, sixteen bytes at once, escaped as DuckDB 1.5.5 escapes them: quote and backslash, and
+ * control characters, for which JSON has short forms (RFC 8259, 7) or \u00XX. Nothing else is: UTF-8 stays, and so do
+ * '/' and DEL. For json.c and json_value.c; what is here is part of their loops. */
 #ifndef WORKER_JSON_TEXT_H
 #define WORKER_JSON_TEXT_H
 

@@ -7,7 +7,8 @@
 #include "worker/json_text.h"
 
 static const struct error malformed = {ERROR_QUERY, "a value of a column of the type JSON is not JSON"};
-static const struct error too_deep = {ERROR_QUERY, "a value of a column of the type JSON has more than 10000 arrays and objects in each other"};
+static const struct error too_deep = {
+    ERROR_QUERY, "a value of a column of the type JSON has more than 10000 arrays and objects in each other"};
 
 /* What may come next. */
 enum state {
@@ -81,16 +82,39 @@ static size_t number(const char *at, const char *end)
     return (size_t)(p - at);
 }
 
+/* The four digits of \uXXXX; negative: they are none. */
+static int code_unit(const char *at, const char *end)
+{
+    int unit = 0;
+    if (end - at < 6 || at[0] != '\\' || at[1] != 'u')
+        return -1;
+    for (size_t i = 2; i < 6; i++) {
+        char c = at[i];
+        int digit = c >= '0' && c <= '9'   ? c - '0'
+                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                           : -1;
+        if (digit < 0)
+            return -1;
+        unit = 16 * unit + digit;
+    }
+    return unit;
+}
+
+/* Half a surrogate pair is no character, though the grammar has it. */
 static size_t escape(const char *at, const char *end)
 {
     if (end - at < 2)
         return 0;
     if (at[1] != 'u')
         return memchr("\"\\/bfnrt", at[1], 8) ? 2 : 0;
-    for (size_t i = 2; i < 6; i++)
-        if (at + i >= end || !memchr("0123456789abcdefABCDEF", at[i], 22))
-            return 0;
-    return 6;
+    int unit = code_unit(at, end), kind = unit >> 10;
+    if (unit < 0 || kind == 0xDC00 >> 10)
+        return 0;
+    if (kind != 0xD800 >> 10)
+        return 6;
+    int low = code_unit(at + 6, end);
+    return low >= 0 && low >> 10 == 0xDC00 >> 10 ? 12 : 0;
 }
 
 /* With its quotes. */

@@ -1,12 +1,13 @@
 /* The values of columns of the type JSON, on their way into a file of JSON. Pure.
  *
- * DuckDB keeps such a value as the text it was given, and what it takes for JSON is a little more than RFC 8259 does. Nor does
- * it look at all that comes into a table. Whatever it is, what is written is one value of RFC 8259 in one line, or it is
- * refused:
+ * DuckDB keeps such a value as the text it was given, and what it takes for JSON is a little more than RFC 8259 does.
+ * Nor does it look at all that comes into a table. Whatever it is, what is written is one value of RFC 8259 in one
+ * line, or it is refused:
  * - blanks and line ends between tokens are left out, and so is a comma in front of a closing bracket;
- * - NaN, Inf and Infinity, in upper and lower case, with or without a minus, are null, or "NaN", "Infinity", "-Infinity";
- * - all other numbers and strings stay byte for byte what they are: no digit is lost, where DuckDB's writer writes 2.5 for
- *   2.50 and a double for numbers of many digits. */
+ * - NaN, Inf and Infinity, in upper and lower case, with or without a minus, are null, or "NaN", "Infinity",
+ *   "-Infinity";
+ * - all other numbers and strings stay byte for byte what they are: no digit is lost, where DuckDB's writer writes 2.5
+ *   for 2.50 and a double for numbers of many digits. */
 #ifndef WORKER_JSON_VALUE_H
 #define WORKER_JSON_VALUE_H
 

@@ -140,6 +140,13 @@ static bool begin(void *context, const struct engine_columns *columns, struct er
     return export_tell_columns(context, columns, e);
 }
 
+/* Pages are compressed, so the token cannot be seen in them. */
+static bool scan(void *context, const void *data, size_t length, struct error *e)
+{
+    struct export *x = context;
+    return output_scan(x->output, data, length, e);
+}
+
 static const char *codec(enum file_compression compression)
 {
     return compression == COMPRESSION_NONE ? "uncompressed" : file_compression_name(compression);
@@ -155,6 +162,8 @@ bool parquet_file_write(struct export *x, uint8_t ret_digest[SHA256_BYTES], stru
                                            .row_group_size = x->form->row_group_size,
                                            .row_limit = x->form->row_limit,
                                            .byte_limit = x->form->byte_limit,
+                                           .scan = scan,
+                                           .context = x,
                                            .rows = &x->rows};
     if (!piece)
         return error_set(e, ERROR_MEMORY, "out of memory");

@@ -238,8 +238,8 @@ char *text_of_double(char *to, double v)
     return put_17_digits(to, digits_of_double(fraction, exponent));
 }
 
-/* As the engine's JSON library lays digits out: as they are from 0.000001 to below 10^21, always with a point; else with
- * an exponent, and a point only between digits. */
+/* As the engine's JSON library lays digits out: as they are from 0.000001 to below 10^21, always with a point; else
+ * with an exponent, and a point only between digits. */
 static char *put_json_digits(char *to, struct decimal d)
 {
     char digits[24];
@@ -248,7 +248,8 @@ static char *put_json_digits(char *to, struct decimal d)
     while (used > 1 && digits[used - 1] == '0')
         used--;
     int exponent = d.exponent + 16;
-    unsigned whole = exponent < 0 ? 0 : exponent > 20 ? 1 : (unsigned)exponent + 1, copied = used < whole ? used : whole;
+    unsigned whole = exponent < 0 ? 0 : exponent > 20 ? 1 : (unsigned)exponent + 1;
+    unsigned copied = used < whole ? used : whole;
     if (exponent < 0 && exponent >= -6) {
         memcpy(to, "0.000000", 8);
         to += 1 - exponent;
@@ -287,7 +288,8 @@ char *text_of_json_double(char *to, double v)
     if (end)
         return end;
     struct decimal d = digits_of_double(fraction, exponent);
-    return d.exponent >= -16 - 4 && d.exponent < 0 ? put_17_digits(to, d) : put_json_digits(to, d); /* most look the same */
+    bool looks_the_same = d.exponent >= -16 - 4 && d.exponent < 0; /* as in text_of_double() */
+    return looks_the_same ? put_17_digits(to, d) : put_json_digits(to, d);
 }
 
 /* The engine takes it for a double: of those numbers of at most 15 digits that read back as it, which is but one. */

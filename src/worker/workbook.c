@@ -123,8 +123,8 @@ static bool write_entry(struct workbook *b, const char *name, const char *data, 
 #define PACKAGE_RELATIONS "http://schemas.openxmlformats.org/package/2006/relationships"
 #define CONTENT "application/vnd.openxmlformats-officedocument.spreadsheetml."
 
-/* The usual type of .xml is a sheet's: so their number need not be known, and the part can be the first, by which programs
- * tell what the archive is. */
+/* The usual type of .xml is a sheet's: so their number need not be known, and the part can be the first, by which
+ * programs tell what the archive is. */
 static const char content_types[] =
     XML "<Types xmlns=\"http://schemas.openxmlformats.org/package/2006/content-types\">"
         "<Default Extension=\"rels\" ContentType=\"application/vnd.openxmlformats-package.relationships+xml\"/>"
@@ -132,8 +132,9 @@ static const char content_types[] =
         "<Override PartName=\"/xl/workbook.xml\" ContentType=\"" CONTENT "sheet.main+xml\"/>"
         "<Override PartName=\"/xl/styles.xml\" ContentType=\"" CONTENT "styles+xml\"/></Types>";
 
-static const char relations[] = XML "<Relationships xmlns=\"" PACKAGE_RELATIONS "\"><Relationship Id=\"rId1\" Type=\"" RELATIONS
-                                    "/officeDocument\" Target=\"xl/workbook.xml\"/></Relationships>";
+static const char relations[] =
+    XML "<Relationships xmlns=\"" PACKAGE_RELATIONS "\"><Relationship Id=\"rId1\" "
+        "Type=\"" RELATIONS "/officeDocument\" Target=\"xl/workbook.xml\"/></Relationships>";
 
 /* cellXfs in the order of enum xlsx_style. */
 static const char styles[] =
@@ -179,8 +180,9 @@ static void append_attribute(struct buf *out, const char *text)
     }
 }
 
-/* The second one is "Sheet1 (2)", shortened where it must be. A name that ends so itself may then be the first one's: of all
- * names it is the only one that can be equal, and gets an underscore for the blank. `ret` has 3 * FILE_SHEET_MAX + 1 bytes. */
+/* The second one is "Sheet1 (2)", shortened where it must be. A name that ends so itself may then be the first
+ * one's: of all names it is the only one that can be equal, and gets an underscore for the blank. `ret` has 3 *
+ * FILE_SHEET_MAX + 1 bytes. */
 static void name_sheet(const char *name, size_t number, char *ret)
 {
     char ending[24] = "";
@@ -197,7 +199,8 @@ static bool write_workbook(struct workbook *b, struct error *e)
     struct buf out;
     char name[3 * FILE_SHEET_MAX + 1];
     buf_init(&out, SIZE_MAX / 2);
-    buf_append_text(&out, XML "<workbook xmlns=\"" MAIN "\" xmlns:r=\"" RELATIONS "\"><bookViews><workbookView/></bookViews><sheets>");
+    buf_append_text(&out, XML "<workbook xmlns=\"" MAIN "\" xmlns:r=\"" RELATIONS "\">"
+                              "<bookViews><workbookView/></bookViews><sheets>");
     for (size_t i = 1; i <= b->sheets; i++) {
         name_sheet(b->form->sheet_name, i, name);
         buf_append_text(&out, "<sheet name=\"");
@@ -216,8 +219,13 @@ static bool write_workbook_relations(struct workbook *b, struct error *e)
     buf_init(&out, SIZE_MAX / 2);
     buf_append_text(&out, XML "<Relationships xmlns=\"" PACKAGE_RELATIONS "\">");
     for (size_t i = 1; i <= b->sheets; i++)
-        buf_printf(&out, "<Relationship Id=\"rId%zu\" Type=\"" RELATIONS "/worksheet\" Target=\"worksheets/sheet%zu.xml\"/>", i, i);
-    buf_printf(&out, "<Relationship Id=\"rId%zu\" Type=\"" RELATIONS "/styles\" Target=\"styles.xml\"/></Relationships>",
+        buf_printf(&out,
+                   "<Relationship Id=\"rId%zu\" Type=\"" RELATIONS "/worksheet\" "
+                   "Target=\"worksheets/sheet%zu.xml\"/>",
+                   i, i);
+    buf_printf(&out,
+               "<Relationship Id=\"rId%zu\" Type=\"" RELATIONS "/styles\" Target=\"styles.xml\"/>"
+               "</Relationships>",
                b->sheets + 1);
     bool ok = buf_ok(&out) ? write_entry(b, "xl/_rels/workbook.xml.rels", out.data, out.len, e) : out_of_memory(e);
     buf_release(&out);
@@ -232,7 +240,8 @@ static bool flush(struct workbook *b, struct error *e)
     b->at = b->stage;
     b->bytes += length;
     if (b->bytes + sizeof XLSX_SHEET_END > b->limits->most)
-        return error_set(e, ERROR_QUERY, "a row of the result has more than %" PRIu64 " MiB, which do not fit into a sheet of XLSX",
+        return error_set(e, ERROR_QUERY,
+                         "a row of the result has more than %" PRIu64 " MiB, which do not fit into a sheet of XLSX",
                          (b->limits->most - b->limits->bytes) >> 20);
     return deflate_pool_write(b->deflate, b->stage, length, e);
 }
@@ -377,7 +386,8 @@ static bool workbook_rows(struct packer *p, const void *data, size_t length, str
 static bool workbook_end(struct packer *p, const void *data, size_t length, struct error *e)
 {
     struct workbook *b = workbook_of(p);
-    if (!workbook_rows(p, data, length, e) || !close_sheet(b, e) || !write_workbook(b, e) || !write_workbook_relations(b, e))
+    if (!workbook_rows(p, data, length, e) || !close_sheet(b, e) || !write_workbook(b, e) ||
+        !write_workbook_relations(b, e))
         return false;
     zip_put_directory(&b->scratch, b->entries, b->entry_count, output_bytes(b->output));
     return write_scratch(b, e);

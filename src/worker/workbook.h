@@ -1,8 +1,8 @@
-/* The packer of XLSX: what the encoder writes becomes sheets of a ZIP archive, as a stream, without a file in between. Memory
- * does not grow with the rows, but for some hundred bytes a sheet.
+/* The packer of XLSX: what the encoder writes becomes sheets of a ZIP archive, as a stream, without a file in between.
+ * Memory does not grow with the rows, but for some hundred bytes a sheet.
  *
- * A sheet begins with what came by begin(), which may be called several times, and ends with XLSX_SHEET_END; the next one
- * begins before the row that it has no room for. */
+ * A sheet begins with what came by begin(), which may be called several times, and ends with XLSX_SHEET_END; the
+ * next one begins before the row that it has no room for. */
 #ifndef WORKER_WORKBOOK_H
 #define WORKER_WORKBOOK_H
 

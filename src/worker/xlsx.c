@@ -1,5 +1,6 @@
-/* Rows as the XML of sheets. What Excel would keep is a value of its own kind; what it would change is text: whole numbers and
- * decimals of more than 15 digits, instants finer than a millisecond or outside of Excel's calendar, NaN, infinities. */
+/* Rows as the XML of sheets. What Excel would keep is a value of its own kind; what it would change is text: whole
+ * numbers and decimals of more than 15 digits, instants finer than a millisecond or outside of Excel's calendar,
+ * NaN, infinities. */
 #include "worker/xlsx.h"
 
 #include <inttypes.h>
@@ -19,7 +20,8 @@
 #define NUMBER_MAX INT64_C(999999999999999) /* Excel keeps 15 digits of what is typed or edited */
 #define GENERAL_MAX INT64_C(99999999999)    /* shown by General without an exponent */
 
-/* Days since 1970 and their number in Excel. Before March 1900 that counts a day too many: 1900 is a leap year to it. */
+/* Days since 1970 and their number in Excel. Before March 1900 that counts a day too many: 1900 is a leap year to
+ * it. */
 #define DAY_ZERO 25569
 #define DAYS_MIN (-25508) /* 1900-03-01 */
 #define DAYS_MAX 2932896  /* 9999-12-31 */
@@ -104,8 +106,8 @@ static void refuse_long(const struct target *t, size_t units)
 {
     const char *name = t->plan->columns.names[t->column];
     error_set(&refused, ERROR_QUERY,
-              "column '%.*s' has a text of %zu characters, and a cell in XLSX holds %d: cut it in the query, or ask for the option "
-              "long_text \"cut\"",
+              "column '%.*s' has a text of %zu characters, and a cell in XLSX holds %d: cut it in the query, or ask "
+              "for the option long_text \"cut\"",
               (int)utf8_prefix(name, strlen(name), 64), name, units, XLSX_TEXT_MAX);
     t->w->refused = &refused;
 }
@@ -204,7 +206,8 @@ static uint8_t *write_decimal(const struct target *t, uint8_t *at, __int128 v, u
     if (scale == 0)
         return write_integer(t, at, (int64_t)v);
     /* a width of more than the scale gives a zero before the point, which texts of DECIMAL(2,2) do not have */
-    return end_number(text_of_decimal128((char *)begin_number(t, at, XLSX_GENERAL), (int64_t)(v >> 64), (uint64_t)v, 39, scale));
+    char *to = (char *)begin_number(t, at, XLSX_GENERAL);
+    return end_number(text_of_decimal128(to, (int64_t)(v >> 64), (uint64_t)v, 39, scale));
 }
 
 static uint8_t *write_decimal128(const struct target *t, uint8_t *at, struct value128 v, unsigned scale)
@@ -220,7 +223,8 @@ static inline bool is_normal(double v)
     return (magnitude >= 0x1p-1022 && magnitude <= 0x1.fffffffffffffp1023) || magnitude == 0;
 }
 
-/* Three powers of two whose text by text_of_double() is that of another number, as it is the engine's (value_float.c). */
+/* Three powers of two whose text by text_of_double() is that of another number, as it is the engine's
+ * (value_float.c). */
 static inline bool is_mistaken(double v)
 {
     double magnitude = __builtin_fabs(v);
@@ -235,8 +239,8 @@ static uint8_t *write_double(const struct target *t, uint8_t *at, double v)
     return end_number(is_mistaken(v) ? text_of_json_double(to, v) : text_of_double(to, v));
 }
 
-/* The one FLOAT (and its negative) whose shortest text, 7.038531e-26, read as a DOUBLE and rounded, is another FLOAT: all have
- * been tried. */
+/* The one FLOAT (and its negative) whose shortest text, 7.038531e-26, read as a DOUBLE and rounded, is another
+ * FLOAT: all have been tried. */
 #define ROUNDED_TWICE 0x1.5c87fap-84f
 
 static uint8_t *write_float(const struct target *t, uint8_t *at, float v)
@@ -256,7 +260,8 @@ static uint8_t *write_date(const struct target *t, uint8_t *at, int32_t days)
 }
 
 /* The serial number: days and their fraction, as the closest DOUBLE. */
-static uint8_t *write_serial(const struct target *t, uint8_t *at, int64_t millis, enum xlsx_style whole, enum xlsx_style fine)
+static uint8_t *write_serial(const struct target *t, uint8_t *at, int64_t millis, enum xlsx_style whole,
+                             enum xlsx_style fine)
 {
     char *to = (char *)begin_number(t, at, millis % 1000 == 0 ? whole : fine);
     return end_number(text_of_double(to, (double)millis / MILLIS_DAY));
@@ -406,7 +411,8 @@ static void set_head(struct head *h, size_t column)
 static void *xlsx_prepare(const struct file_form *form, const struct encoder_columns *columns, struct error *e)
 {
     if (columns->count > XLSX_COLUMNS_MAX) {
-        error_set(e, ERROR_QUERY, "the result has %zu columns, and a sheet in XLSX holds %d", columns->count, XLSX_COLUMNS_MAX);
+        error_set(e, ERROR_QUERY, "the result has %zu columns, and a sheet in XLSX holds %d", columns->count,
+                  XLSX_COLUMNS_MAX);
         return NULL;
     }
     struct plan *p = malloc(sizeof *p + columns->count * sizeof p->heads[0]);

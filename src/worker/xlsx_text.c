@@ -44,8 +44,8 @@ static bool is_hex_digit(char c)
     return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'F') || (c >= 'a' && c <= 'f');
 }
 
-/* The underscore at `at` begins what a reader would take for an escape: "_x0041_", whose last underscore may also be the
- * first of an escape of ours. */
+/* The underscore at `at` begins what a reader would take for an escape: "_x0041_", whose last underscore may also be
+ * the first of an escape of ours. */
 static bool reads_as_escape(const char *at, const char *end)
 {
     if (end - at < 7 || at[1] != 'x')

@@ -1,8 +1,8 @@
 /* The text of a cell, or of an attribute, in a sheet's XML. Pure.
  *
- * The characters that XML 1.0 cannot have, or does not keep, become _xHHHH_ (ST_Xstring: ECMA-376 part 1, 22.9.2.19): controls
- * but for tab and line feed, carriage returns among them, U+FFFE and U+FFFF. Where the text itself would read as such, its
- * underscore becomes _x005F_. */
+ * The characters that XML 1.0 cannot have, or does not keep, become _xHHHH_ (ST_Xstring: ECMA-376 part 1,
+ * 22.9.2.19): controls but for tab and line feed, carriage returns among them, U+FFFE and U+FFFF. Where the text
+ * itself would read as such, its underscore becomes _x005F_. */
 #ifndef WORKER_XLSX_TEXT_H
 #define WORKER_XLSX_TEXT_H
 
@@ -13,9 +13,9 @@
 #define XLSX_GROWTH 7 /* bytes, at most, of a byte of text */
 #define XLSX_SLACK 32 /* and so many more */
 
-/* Writes the text from *from to `stop`, or up to two bytes behind it: what belongs together is not parted; *from then says
- * where it goes on. The text itself goes up to `end`. Returns the byte behind what it wrote; `to` has room for XLSX_GROWTH
- * bytes of each byte from *from to `stop`, and XLSX_SLACK. */
+/* Writes the text from *from to `stop`, or up to two bytes behind it: what belongs together is not parted; *from
+ * then says where it goes on. The text itself goes up to `end`. Returns the byte behind what it wrote; `to` has room
+ * for XLSX_GROWTH bytes of each byte from *from to `stop`, and XLSX_SLACK. */
 uint8_t *xlsx_escape(uint8_t *to, const char **from, const char *stop, const char *end);
 
 /* A text without its special characters is itself; UTF-8. */

@@ -41,8 +41,8 @@ static uint64_t capped(uint64_t v, uint64_t max)
 }
 
 /* What local header and directory have in common, from the version on (4.3.7, 4.3.12). */
-static void put_common(struct buf *out, const struct zip_entry *entry, unsigned version, uint64_t crc32, uint64_t compressed,
-                       uint64_t size, size_t extra)
+static void put_common(struct buf *out, const struct zip_entry *entry, unsigned version, uint64_t crc32,
+                       uint64_t compressed, uint64_t size, size_t extra)
 {
     put16(out, version);
     put16(out, FLAG_DESCRIPTOR | FLAG_UTF8);

@@ -1,9 +1,10 @@
 /* A ZIP archive written as a stream: nothing is known of an entry before it is written, and nothing is gone back to.
- * Format: APPNOTE.TXT 6.3.10, https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT ; the numbers below are its sections.
+ * Format: APPNOTE.TXT 6.3.10, https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT ; the numbers below are its
+ * sections.
  *
- * Pure: what stands between the entries' bytes, for these the caller. Entries are deflated. Sizes come behind them, in four
- * bytes (4.3.9): Excel refuses the longer form there, so an entry has less than 4 GiB, compressed or not; only where an entry
- * begins may be beyond. Dates are the first there are: equal content makes equal archives. */
+ * Pure: what stands between the entries' bytes, for these the caller. Entries are deflated. Sizes come behind them,
+ * in four bytes (4.3.9): Excel refuses the longer form there, so an entry has less than 4 GiB, compressed or not;
+ * only where an entry begins may be beyond. Dates are the first there are: equal content makes equal archives. */
 #ifndef WORKER_ZIP_H
 #define WORKER_ZIP_H
 

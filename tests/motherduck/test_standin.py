@@ -9,7 +9,7 @@ import time
 import pytest
 
 from motherduck import ROOT, TOKEN, leaves_nothing
-from service import DEADLINE, SERVER, wait_for
+from service import DEADLINE, SERVER, make_source, wait_for
 
 
 def text_of(service, sql):
@@ -35,6 +35,12 @@ def test_a_result(standin, serve):
     service = serve(standin.directory)
     assert text_of(service, "SELECT count(*) AS n, max(name) AS m FROM t") == "n,m\n1000000,name 999999\n"
     assert text_of(service, "FROM kinds") == 'd,z,l\n1.50,2024-01-02 01:04:05+00,"[1, NULL]"\n'
+    last = service.run("SELECT *, [{'a': d, 'b': z, 'c': '\\x00'::BLOB}] AS s, l[2:] AS t, row('10'::BIT) AS r FROM kinds", format="ndjson",
+                       options={"decimals": "string"})
+    assert last.type == "complete", last.data
+    assert service.fetch(last.data["message"]).body.decode() == (
+        '{"d":"1.50","z":"2024-01-02 01:04:05+00","l":[1,null],"s":[{"a":"1.50","b":"2024-01-02 01:04:05+00","c":"\\\\x00"}],'
+        '"t":[null],"r":{"":"10"}}\n')
     assert error_of(service, "INSERT INTO t VALUES (1, 'x')").startswith("only statements that return rows")
     assert "nosuch" in error_of(service, "SELECT nosuch FROM t")
 
@@ -259,3 +265,38 @@ def test_the_command_that_verifies_with_a_real_token(standin):
     assert done.stdout.count("n\n1000000\n") == 2 and done.stdout.endswith("== verified\n")
     standin.configure(token="another-token-than-ours")
     assert subprocess.run(command, env=environment, capture_output=True, timeout=4 * DEADLINE).returncode != 0
+
+
+def file_of(service, directory, sql, **fields):
+    """A Parquet file's last event and its path."""
+    last = service.run(sql, format="parquet", **fields)
+    assert last.type == "complete", last.data
+    path = directory / "result.parquet"
+    path.write_bytes(service.fetch(last.data["message"]).body)
+    return last, path
+
+
+def test_parquet_is_relayed(standin, serve, tmp_path):
+    """SaaS mode has no COPY: an instance of the worker's own writes, of the same types and rows."""
+    service = serve(standin.directory)
+    last, path = file_of(service, tmp_path, "SELECT id, name, [name, NULL] AS l, {'a': id} AS s FROM t")
+    assert last.data["rows"] == 1000000
+    expected = f"SELECT id, name, [name, NULL] AS l, {{'a': id}} AS s FROM d.t"
+    make_source(tmp_path / "check.duckdb", f"ATTACH '{standin.beside / 'sales.duckdb'}' AS d (READ_ONLY)",
+                f"CREATE TABLE missing AS ({expected}) EXCEPT ALL FROM '{path}'", f"INSERT INTO missing FROM '{path}' EXCEPT ALL {expected}",
+                "SELECT CASE WHEN count(*) > 0 THEN error('rows differ') END FROM missing")
+    last, _ = file_of(service, tmp_path, "FROM t", row_limit=5000)
+    assert last.data["rows"] == 5000
+    last, _ = file_of(service, tmp_path, "FROM t", byte_limit=1400)
+    assert 0 < last.data["rows"] <= 100
+
+
+def test_the_token_in_parquet(plain):
+    """In compressed pages it could not be seen."""
+    half = len(TOKEN) - 10
+    for sql in (f"SELECT {STOLEN} AS x", f"SELECT [{STOLEN}] AS x", f"SELECT {{'a': [{STOLEN}]}} AS x", f"SELECT {STOLEN}::BLOB AS x",
+                f"SELECT to_base64({STOLEN}::BLOB) AS x", f"SELECT id, CASE WHEN id = 999999 THEN {STOLEN} END AS x FROM t",
+                f"FROM query('SELECT 1 AS \"' || '{TOKEN[:half]}' || '{TOKEN[half:]}' || '\"')"):
+        last = plain.run(sql, format="parquet")
+        assert last.type == "error" and "contains the access token" in last.data["message"], sql
+        leaves_nothing(plain)

@@ -1,5 +1,5 @@
-/* That a column within another is seen as it is, whatever kind of vector of the engine's it lies in. The C API can make a
- * dictionary of what a list or struct holds; to other parts of it that looks like any flat vector. */
+/* That a column within another is seen as it is, whatever kind of vector of the engine's it lies in. The C API can make
+ * a dictionary of what a list or struct holds; to other parts of it that looks like any flat vector. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "worker/csv.h"
 #include "worker/encoder.h"
+#include "text_values.h"
 
 static const struct file_form usual = {.delimiter = ',', .header = true};
 
@@ -64,21 +65,6 @@ static void formulas_are_known_by_their_first_sign(void **state)
         const char one[] = {(char)c};
         assert_int_equal(csv_is_formula(one, 1), strchr("=+-@\t\r\n", c) != NULL);
     }
-}
-
-static struct text_value value(const char *text, size_t length)
-{
-    struct text_value v = {.length = (uint32_t)length};
-    if (v.length <= TEXT_INLINE_MAX)
-        memcpy(v.inlined, text, v.length);
-    else
-        v.outside.pointer = text;
-    return v;
-}
-
-static struct text_value text(const char *text)
-{
-    return value(text, strlen(text));
 }
 
 /* The file of one chunk; returns how many cells were altered. */

@@ -1,5 +1,6 @@
-/* JSON: that every way of writing a text, by its length and place, writes the same; values within values; and what becomes of
- * values of the type JSON. What typed values look like is held against the engine by worker/test_differential.c. */
+/* JSON: that every way of writing a text, by its length and place, writes the same; values within values; and what
+ * becomes of values of the type JSON. What typed values look like is held against the engine by
+ * worker/test_differential.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,21 +11,7 @@
 #include "base/buf.h"
 #include "worker/encoder.h"
 #include "worker/json_value.h"
-
-static struct text_value value(const char *text, size_t length)
-{
-    struct text_value v = {.length = (uint32_t)length};
-    if (v.length <= TEXT_INLINE_MAX)
-        memcpy(v.inlined, text, v.length);
-    else
-        v.outside.pointer = text;
-    return v;
-}
-
-static struct text_value text(const char *text)
-{
-    return value(text, strlen(text));
-}
+#include "text_values.h"
 
 static void append_list(struct buf *out, struct block_pool *pool, struct block *list)
 {
@@ -303,6 +290,7 @@ static void json_is_written_in_one_line(void **state)
         {"{\"a\" : [ true,false , null ] , \"b\":{\"c\":\"d\"} , }", "{\"a\":[true,false,null],\"b\":{\"c\":\"d\"}}"},
         {"\"a \\\" \\\\ \\/ \\b\\f\\n\\r\\t \\u00e4 \xc3\xa4 and more bytes than sixteen\"",
          "\"a \\\" \\\\ \\/ \\b\\f\\n\\r\\t \\u00e4 \xc3\xa4 and more bytes than sixteen\""},
+        {"\"\\ud83e\\uDD86\\uFFFF\\u0000\"", "\"\\ud83e\\uDD86\\uFFFF\\u0000\""},
         {"[NaN, -nan, inf, -Inf, INFINITY, -Infinity]", "[null,null,null,null,null,null]"},
         {"\"NaN\"", "\"NaN\""},
         {"123456789012345678901234567890.000", "123456789012345678901234567890.000"},
@@ -325,6 +313,7 @@ static void what_is_no_json_is_refused(void **state)
         "", " ", "[", "]", "{", "}", "[}", "{]", "[1}", "{\"a\":1]", "[,]", "[1,,2]", "{,}", "{\"a\"}", "{\"a\":}", "{\"a\":1,,}",
         "{1:2}", "{\"a\":1 \"b\":2}", "[1 2]", "1 2", "1,", "[1],", ":", "[:1]", "{\"a\"::1}", "{\"a\",1}", "tru", "True", "nul", "nanx", "infinit",
         "01", "-", "+1", "1.", ".5", "1e", "1e+", "0x1", "1a", "--1", "-a", "\"", "\"a", "\"\\\"", "\"\\x\"", "\"\\u12\"", "\"\\u12g4\"",
+        "\"\\ud83e\"", "\"\\udd86\"", "\"\\ud83e\\ud83e\"", "\"\\ud83e \\udd86\"", "\"\\udd86\\ud83e\"", "\"\\ud83e\\udd8",
         "\"a\nb\"", "\"tab\t, and more than sixteen bytes\"", "\"\x01\"", "'a'", "/* */1", "\xef\xbb\xbf""1", "[\"a\"\"b\"]", "{\"a\":[1}",
     };
     for (size_t i = 0; i < ARRAY_SIZE(refused); i++) {

@@ -11,21 +11,7 @@
 #include "worker/encoder.h"
 #include "worker/xlsx.h"
 #include "worker/xlsx_text.h"
-
-static struct text_value value(const char *text, size_t length)
-{
-    struct text_value v = {.length = (uint32_t)length};
-    if (v.length <= TEXT_INLINE_MAX)
-        memcpy(v.inlined, text, v.length);
-    else
-        v.outside.pointer = text;
-    return v;
-}
-
-static struct text_value text(const char *text)
-{
-    return value(text, strlen(text));
-}
+#include "text_values.h"
 
 struct encoded {
     struct buf xml;
@@ -39,7 +25,8 @@ static bool write_all(const void *plan, struct block_writer *w, const struct chu
 }
 
 /* What stands before the rows, and those of the chunk, if there is one. */
-static void encode(const struct file_form *form, const struct encoder_columns *columns, const struct chunk *chunk, struct encoded *ret)
+static void encode(const struct file_form *form, const struct encoder_columns *columns, const struct chunk *chunk,
+                   struct encoded *ret)
 {
     struct block_pool *pool = block_pool_new();
     struct block_writer w;
@@ -100,7 +87,8 @@ static void assert_cell(const struct one *o)
     const char *const names[] = {"a"}, *const types[] = {"VARCHAR"};
     const struct column column = {.is = {o->type, o->width, o->scale}, .values = o->values};
     struct encoded x;
-    encode(&form, &(struct encoder_columns){.names = names, .count = 1, .types = types}, &(struct chunk){1, 1, &column}, &x);
+    encode(&form, &(struct encoder_columns){.names = names, .count = 1, .types = types},
+           &(struct chunk){1, 1, &column}, &x);
     assert_int_equal(x.error.code, ERROR_NONE);
     const char *cell = strstr(x.xml.data, before);
     assert_non_null(cell);
@@ -145,8 +133,10 @@ static void values_are_what_excel_keeps(void **state)
         {VALUE_DECIMAL64, I64(100000000000000000), NUMBER("10.0000000000000"), 18, 16},
         {VALUE_DECIMAL64, I64(1000000000000000), TEXT("1000000000000000"), 18, 0},
         /* 15 x 10^36 */
-        {VALUE_DECIMAL128, V(&(struct value128){0x816e51f000000000u, 0xb48e51940c76a45}), NUMBER("1.50000000000000"), 38, 37},
-        {VALUE_DECIMAL128, V(&(struct value128){UINT64_MAX, INT64_MAX}), TEXT("1.70141183460469231731687303715884105727"), 38, 38},
+        {VALUE_DECIMAL128, V(&(struct value128){0x816e51f000000000u, 0xb48e51940c76a45}), NUMBER("1.50000000000000"),
+         38, 37},
+        {VALUE_DECIMAL128, V(&(struct value128){UINT64_MAX, INT64_MAX}),
+         TEXT("1.70141183460469231731687303715884105727"), 38, 38},
         {VALUE_DOUBLE, F64(0.1), NUMBER("0.1")},
         {VALUE_DOUBLE, F64(-1e300), NUMBER("-1e+300")},
         {VALUE_DOUBLE, F64(0.1 + 0.2), NUMBER("0.30000000000000004")},
@@ -160,7 +150,8 @@ static void values_are_what_excel_keeps(void **state)
         {VALUE_DOUBLE, F64(__builtin_nan("")), TEXT("nan")},
         {VALUE_FLOAT, F32(0.1f), NUMBER("0.1")},
         {VALUE_FLOAT, F32(0x1p-149f), NUMBER("1e-45")},
-        {VALUE_FLOAT, F32(-0x1.5c87fap-84f), NUMBER("-7.038530691851209e-26")}, /* by way of a double -7.038531e-26 is another */
+        /* -7.038531e-26 by way of a double is another */
+        {VALUE_FLOAT, F32(-0x1.5c87fap-84f), NUMBER("-7.038530691851209e-26")},
         {VALUE_FLOAT, F32(0x1p81f), NUMBER("2.4178516392292583e24")},
         {VALUE_FLOAT, F32(-__builtin_inff()), TEXT("-inf")},
         {VALUE_FLOAT, F32(__builtin_nanf("")), TEXT("nan")},
@@ -221,10 +212,12 @@ static void doubles_read_back_as_themselves(void **state)
         memcpy(&f, &bits, sizeof f);
         struct file_form form = file_form_default(FILE_XLSX);
         form.header = false;
-        const struct column columns[] = {{.is.type = VALUE_DOUBLE, .values = &v}, {.is.type = VALUE_FLOAT, .values = &f}};
+        const struct column columns[] = {{.is.type = VALUE_DOUBLE, .values = &v},
+                                         {.is.type = VALUE_FLOAT, .values = &f}};
         const char *const names[] = {"a", "b"}, *const types[] = {"DOUBLE", "FLOAT"};
         struct encoded x;
-        encode(&form, &(struct encoder_columns){.names = names, .count = 2, .types = types}, &(struct chunk){1, 2, columns}, &x);
+        encode(&form, &(struct encoder_columns){.names = names, .count = 2, .types = types},
+               &(struct chunk){1, 2, columns}, &x);
         const char *first = strstr(x.xml.data, "r=\"A"), *second = strstr(x.xml.data, "r=\"B");
         if (v - v == 0 && !(v < 0x1p-1022 && v > -0x1p-1022)) {
             back = strtod(strstr(first, "<v>") + 3, NULL);
@@ -252,7 +245,8 @@ static void serial_numbers_are_exact_to_the_millisecond(void **state)
         const struct column column = {.is.type = VALUE_TIMESTAMP_MS, .values = &millis};
         const char *const names[] = {"a"}, *const types[] = {"TIMESTAMP_MS"};
         struct encoded x;
-        encode(&form, &(struct encoder_columns){.names = names, .count = 1, .types = types}, &(struct chunk){1, 1, &column}, &x);
+        encode(&form, &(struct encoder_columns){.names = names, .count = 1, .types = types},
+               &(struct chunk){1, 1, &column}, &x);
         double serial = strtod(strstr(x.xml.data, "<v>") + 3, NULL);
         int64_t day = (int64_t)serial;
         assert_int_equal((day - 25569) * 86400000 + (int64_t)((serial - (double)day) * 86400000 + 0.5), millis);
@@ -337,8 +331,9 @@ static void read_back(const char *xml, size_t length, struct buf *out)
 static void texts_of_any_length_read_back(void **state)
 {
     (void)state;
-    static const char *const pieces[] = {"_x0041_", "_x004", "_", "x0041_", "\r", "\n", "&", "<", ">", "\x01", "\xEF\xBF\xBE", "\xEF\xBF\xBF",
-                                         "\xEF\xBC\xA1", "a", "plain text of some length", "\xC3\xA4", "\xF0\x9F\xA6\x86", "x", "0", "]]>"};
+    static const char *const pieces[] = {
+        "_x0041_", "_x004", "_", "x0041_", "\r", "\n", "&", "<", ">", "\x01", "\xEF\xBF\xBE", "\xEF\xBF\xBF", "\xEF\xBC\xA1",
+        "a", "plain text of some length", "\xC3\xA4", "\xF0\x9F\xA6\x86", "x", "0", "]]>"};
     enum { ROWS = 1500, LONGEST = 30000 };
     static char texts[ROWS][LONGEST + 32];
     static struct text_value values[ROWS];
@@ -357,7 +352,8 @@ static void texts_of_any_length_read_back(void **state)
     const char *const names[] = {"a", "b"}, *const types[] = {"VARCHAR", "VARCHAR"};
     const struct column columns[] = {{.values = values}, {.values = values}};
     struct encoded x;
-    encode(&form, &(struct encoder_columns){.names = names, .count = 2, .types = types}, &(struct chunk){ROWS, 2, columns}, &x);
+    encode(&form, &(struct encoder_columns){.names = names, .count = 2, .types = types},
+           &(struct chunk){ROWS, 2, columns}, &x);
     struct buf back;
     buf_init(&back, 1 << 20);
     const char *at = strstr(x.xml.data, "</row>");
@@ -397,7 +393,8 @@ static void assert_long(const char *character, size_t count, size_t kept, bool c
     const struct text_value v = text(long_text);
     const struct column columns[] = {{.is.type = VALUE_INT32, .values = &(int32_t){1}}, {.values = &v}};
     struct encoded x;
-    encode(&form, &(struct encoder_columns){.names = names, .count = 2, .types = types}, &(struct chunk){1, 2, columns}, &x);
+    encode(&form, &(struct encoder_columns){.names = names, .count = 2, .types = types},
+           &(struct chunk){1, 2, columns}, &x);
     if (kept == 0) {
         assert_int_equal(x.error.code, ERROR_QUERY);
         assert_non_null(strstr(x.error.message, "'a long one'"));
@@ -462,7 +459,8 @@ static void columns_have_letters_up_to_excels_last(void **state)
     }
     struct encoded x;
     encode(&form, &(struct encoder_columns){.names = names, .count = XLSX_COLUMNS_MAX, .types = types}, NULL, &x);
-    static const char *const seen[] = {"\"A\x02", "\"Z\x02", "\"AA\x02", "\"AZ\x02", "\"BA\x02", "\"ZZ\x02", "\"AAA\x02", "\"XFD\x02"};
+    static const char *const seen[] = {"\"A\x02", "\"Z\x02", "\"AA\x02", "\"AZ\x02", "\"BA\x02", "\"ZZ\x02",
+                                       "\"AAA\x02", "\"XFD\x02"};
     for (size_t i = 0; i < ARRAY_SIZE(seen); i++)
         assert_non_null(strstr(x.xml.data, seen[i]));
     encoded_release(&x);
@@ -485,7 +483,8 @@ static void a_sheet_begins_as_the_options_say(void **state)
         "<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"yes\"?>\n"
         "<worksheet xmlns=\"http://schemas.openxmlformats.org/spreadsheetml/2006/main\">"
         "<sheetViews><sheetView workbookViewId=\"0\"><pane ySplit=\"1\" topLeftCell=\"A2\" activePane=\"bottomLeft\" "
-        "state=\"frozen\"/></sheetView></sheetViews><cols><col min=\"2\" max=\"2\" width=\"24\" customWidth=\"1\"/></cols>"
+        "state=\"frozen\"/></sheetView></sheetViews><cols><col min=\"2\" max=\"2\" width=\"24\" "
+        "customWidth=\"1\"/></cols>"
         "<sheetData>\x01<c r=\"A\x02\" s=\"1\" t=\"inlineStr\"><is><t>a&lt;b</t></is></c>"
         "<c r=\"B\x02\" s=\"1\" t=\"inlineStr\"><is><t>when</t></is></c></row>");
     encoded_release(&x);
@@ -516,7 +515,8 @@ static void null_is_no_cell(void **state)
                                      {.is.type = VALUE_INT32, .values = numbers, .validity = &none},
                                      {.is.type = VALUE_INT32, .values = numbers, .validity = &second}};
     struct encoded x;
-    encode(&form, &(struct encoder_columns){.names = names, .count = 3, .types = types}, &(struct chunk){2, 3, columns}, &x);
+    encode(&form, &(struct encoder_columns){.names = names, .count = 3, .types = types},
+           &(struct chunk){2, 3, columns}, &x);
     assert_string_equal(strstr(x.xml.data, "<sheetData>"),
                         "<sheetData>\x01</row>\x01<c r=\"A\x02\"><v>2</v></c><c r=\"C\x02\"><v>2</v></c></row>");
     encoded_release(&x);
