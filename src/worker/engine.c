@@ -317,9 +317,17 @@ static bool set_instance(struct engine *g, struct error *e)
     const char *const settings[] = {
         g->remote ? "SET TimeZone='UTC'" : "SET GLOBAL TimeZone='UTC'",
         "SET preserve_insertion_order=true",
-        "SET enable_external_access=false",
     };
     return set_all(g, settings, ARRAY_SIZE(settings), e);
+}
+
+/* Of the instance, but not before this is the process of the job: of a path through /proc/self the engine may keep what it
+ * is a link to, and a template has another number there. MotherDuck's client gets no path, for it does not write here. */
+static bool shut_access(struct engine *g, struct error *e)
+{
+    const char *const settings[] = {"SET allowed_paths=['" ENGINE_PIPE_PATH "']", "SET enable_external_access=false"};
+    size_t skip = g->remote;
+    return set_all(g, settings + skip, ARRAY_SIZE(settings) - skip, e);
 }
 
 /* Of the connection. */
@@ -338,7 +346,7 @@ bool engine_prepare(struct engine *g, uint64_t spill_limit, struct error *e)
 {
     char spill[96];
     snprintf(spill, sizeof spill, "SET max_temp_directory_size='%" PRIu64 "B'", spill_limit);
-    const char *const local[] = {"SET temp_directory='" JOB_DIRECTORY "'", spill, "SET allowed_paths=['" ENGINE_PIPE_PATH "']"};
+    const char *const local[] = {"SET temp_directory='" JOB_DIRECTORY "'", spill};
     return (g->remote || set_all(g, local, ARRAY_SIZE(local), e)) && set_instance(g, e);
 }
 
@@ -347,7 +355,7 @@ bool engine_configure(struct engine *g, uint64_t spill_limit, struct error *e)
     struct error ignored;
     if (g->remote) /* nobody needs it there any more; the client may refuse, and what leaves is scanned */
         run(g, "SET motherduck_token=''", &ignored);
-    return engine_prepare(g, spill_limit, e) && set_connection(g, e) && (!g->remote || check_remote_settings(g, e));
+    return engine_prepare(g, spill_limit, e) && shut_access(g, e) && set_connection(g, e) && (!g->remote || check_remote_settings(g, e));
 }
 
 struct engine *engine_open_private(uint64_t memory_limit, struct error *e)
@@ -402,7 +410,7 @@ bool engine_join(struct engine *g, struct error *e)
     /* The template's connection is left as it is: this process ends without an orderly end of the engine. */
     if (duckdb_connect(g->database, &g->connection) != DuckDBSuccess)
         return error_set(e, ERROR_INTERNAL, "the engine gives no connection");
-    return set_connection(g, e);
+    return shut_access(g, e) && set_connection(g, e);
 }
 
 double engine_percent(const struct engine *g)

@@ -45,7 +45,7 @@ MUST_CHECK bool engine_prepare(struct engine *g, uint64_t spill_limit, struct er
 struct engine *engine_rehearsal_begin(const struct engine *g);
 void engine_rehearsal_end(struct engine *rehearsal);
 
-/* In each of them: a connection of its own, whose settings are the other half. What random() and uuid() give
+/* In each of them: no files but its own any more, and a connection of its own, whose settings are the other half. What random() and uuid() give
  * comes from the connection: with the template's own it would be the same in every job. */
 MUST_CHECK bool engine_join(struct engine *g, struct error *e);
 

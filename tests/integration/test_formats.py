@@ -294,3 +294,17 @@ def test_cut_cells_are_counted_or_refused(shared):
     assert complete["cut_cells"] == record["cut_cells"] == 2
     last = post(shared, sql, {"format": "xlsx"})
     assert last.type == "error" and "32767" in last.data["message"]
+
+
+@pytest.mark.parametrize("sandbox", ["required", "best-effort", "off"])
+def test_every_format_in_every_box(service, sandbox):
+    """Without the box the engine sees where /dev/fd leads: into the process that asks, which is not the template."""
+    server = service(SANDBOX=sandbox)
+    for form in EACH + [{"format": "parquet", "row_limit": 3}]:
+        last = server.run("SELECT id, name FROM t LIMIT 3", **form)
+        assert last.type == "complete", (form, last.text)
+        assert last.data["rows"] == 3
+    last = server.run("FROM '/etc/passwd'")
+    assert last.type == "error", last.text
+    last = server.run("SELECT value FROM duckdb_settings() WHERE name = 'enable_external_access'")
+    assert server.fetch(last.data["message"]).body == b"value\nfalse\n"
