@@ -21,6 +21,9 @@ bool engine_fail(struct error *e, enum error_code code, const char *text)
         strstr(text, "File too large"))
         return error_set(e, ERROR_SPILL, "the query needs more temporary disk space than it may have: %s",
                          text);
+    /* That is what the writer of Parquet makes of a compressor that gets no memory. */
+    if (strstr(text, "compressed page size out of range"))
+        return error_set(e, ERROR_MEMORY, "out of memory while a page of Parquet was compressed");
     if (strncmp(text, "Out of Memory Error", 19) == 0 || strstr(text, "bad_alloc")) {
         const char *advice =
             strstr(text, "\n\nPossible solutions"); /* settings, which nobody can make here */
@@ -303,6 +306,19 @@ bool engine_lock(struct engine *g, const char *timezone, struct error *e)
     return strcmp(locked, "true") == 0 || error_set(e, ERROR_INTERNAL, "the engine's settings are not locked");
 }
 
+bool engine_use_threads(struct engine *g, uint32_t threads, struct error *e)
+{
+    char external[64], all[64];
+    if (threads >= g->threads)
+        return true;
+    snprintf(external, sizeof external, "SET external_threads=%" PRIu32, threads);
+    snprintf(all, sizeof all, "SET threads=%" PRIu32, threads);
+    if (!run(g, external, e) || !run(g, all, e))
+        return false;
+    g->threads = threads;
+    return true;
+}
+
 static bool set_all(struct engine *g, const char *const *settings, size_t count, struct error *e)
 {
     for (size_t i = 0; i < count; i++)
@@ -346,7 +362,9 @@ bool engine_prepare(struct engine *g, uint64_t spill_limit, struct error *e)
 {
     char spill[96];
     snprintf(spill, sizeof spill, "SET max_temp_directory_size='%" PRIu64 "B'", spill_limit);
-    const char *const local[] = {"SET temp_directory='" JOB_DIRECTORY "'", spill};
+    const char *const local[] = {"SET temp_directory='" JOB_DIRECTORY "'", spill,
+                                 /* Behind the lock, too: engine_use_threads(). SQL has no way there: only a SELECT is run. */
+                                 "SET allowed_configs=['threads', 'external_threads']"};
     return (g->remote || set_all(g, local, ARRAY_SIZE(local), e)) && set_instance(g, e);
 }
 

@@ -89,9 +89,9 @@ MUST_CHECK bool engine_next(struct engine *g, int64_t *ret_block, struct error *
 /* Rows that the query has yielded as far as engine_next() went. */
 uint64_t engine_rows(const struct engine *g);
 
-/* The engine's other threads; until then the query has the job thread only. Once, any thread, after
- * engine_configure(). With MotherDuck they are there from the start. */
-void engine_start_helpers(struct engine *g);
+/* The engine's other threads; until then the query has the job thread only. Any thread, after engine_configure(). false:
+ * the query is not understood yet, ask again. With MotherDuck they are there from the start. */
+MUST_CHECK bool engine_start_helpers(struct engine *g);
 
 /* After ERROR_CANCELLED without an engine_interrupt(): replaces the error by its cause. With several threads
  * the engine (1.5.5) sometimes tells the interrupt by which it stops the others instead of the error for

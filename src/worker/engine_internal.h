@@ -49,6 +49,7 @@ struct engine {
     duckdb_task_state helpers_state;
     pthread_t helpers[ENGINE_MAX_HELPERS];
     uint32_t helper_count;
+    atomic_bool threads_settled; /* helpers may start */
     atomic_bool sink_failed;
 };
 
@@ -71,6 +72,9 @@ bool engine_fail_wrapped(struct error *e, const char *text);
 
 /* The time zone, and then no more settings. */
 MUST_CHECK bool engine_lock(struct engine *g, const char *timezone, struct error *e);
+
+/* So few threads from now on; more than there are is no change. Not with MotherDuck. */
+MUST_CHECK bool engine_use_threads(struct engine *g, uint32_t threads, struct error *e);
 
 /* One statement, that yields rows, without parameters. */
 MUST_CHECK bool engine_check_statement(struct engine *g, const char *sql, const struct sql_text *text,

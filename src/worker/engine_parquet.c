@@ -21,7 +21,7 @@
 
 /* The one row group of relayed rows, in memory: a share of the limit, but no more than readers like. Encoding it
  * needs up to four times as much, where all of it is one column of long texts. */
-#define GROUP_SHARE 8
+#define GROUP_SHARE 16
 #define GROUP_BYTES_MAX (128ull << 20)
 
 /* Of such a row group, handed on at once: a group ends only between two pieces, and a chunk of the engine's has
@@ -34,7 +34,7 @@
 /* The writer takes a megabyte for the dictionary of each text column at once, where nothing is said. */
 #define DICTIONARY_BYTES (1ull << 20)
 #define DICTIONARY_BYTES_MIN 4096
-#define DICTIONARIES_SHARE 8 /* of the memory limit, for all of them */
+#define DICTIONARIES_SHARE 32 /* of the memory limit, for all of them */
 
 /* Of a sum of many. */
 #define SUM_TERMS 32

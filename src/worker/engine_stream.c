@@ -19,6 +19,9 @@
 
 #define CAUSE_TRIES 2
 
+#define SCAN_BLOCK ((uint64_t)256 << 10) /* the engine's own, of a column */
+#define SCAN_SHARE 2                     /* of the memory limit, for all that are held */
+
 /* The engine bounds a streaming result by the bytes that it counts in it (streaming_buffer_size, 6 MB; engine.c): of a
  * list its place in each row, and the capacity, a power of two of elements. So the function's value is a list, which
  * stands for so many bytes of ours; a tenth of what waits for the job thread is counted, some 60 MB in all. The
@@ -354,6 +357,16 @@ static bool execute(struct engine *g, struct error *e)
     return engine_stream(g, statement, e) && (!g->remote || take_remote_types(g, e));
 }
 
+/* A scan of a table holds a block of each column for each thread. Where that is too much of the memory, threads take the
+ * blocks away from each other, and the query comes to a near standstill: fewer are faster. */
+static bool settle_threads(struct engine *g, struct error *e)
+{
+    uint64_t room = g->memory_limit / SCAN_SHARE / (g->column_count * SCAN_BLOCK);
+    bool ok = g->remote || g->rehearses || engine_use_threads(g, room < 1 ? 1 : (uint32_t)(room < UINT32_MAX ? room : UINT32_MAX), e);
+    atomic_store(&g->threads_settled, ok);
+    return ok;
+}
+
 bool engine_begin(struct engine *g, const struct engine_query *query, const struct engine_sink *sink, struct error *e)
 {
     const char *sql = query->sql;
@@ -365,7 +378,7 @@ bool engine_begin(struct engine *g, const struct engine_query *query, const stru
     g->query = *query;
     g->sink = *sink;
     return engine_lock(g, query->timezone, e) && engine_check_statement(g, sql, &text, e) && take_names(g, e) &&
-           take_types(g, e) && tell_columns(g, e);
+           take_types(g, e) && settle_threads(g, e) && tell_columns(g, e);
 }
 
 bool engine_start(struct engine *g, const struct engine_query *query, const struct engine_sink *sink, struct error *e)
@@ -449,16 +462,19 @@ static void *help(void *state)
     return NULL;
 }
 
-void engine_start_helpers(struct engine *g)
+bool engine_start_helpers(struct engine *g)
 {
     if (g->remote || g->helpers_state)
-        return;
+        return true;
+    if (!atomic_load(&g->threads_settled))
+        return false;
     g->helpers_state = duckdb_create_task_state(g->database);
     while (g->helpers_state && g->helper_count + 1 < g->threads && g->helper_count < ENGINE_MAX_HELPERS)
         if (pthread_create(&g->helpers[g->helper_count], NULL, help, g->helpers_state) == 0)
             g->helper_count++;
         else
             break; /* it is only slower */
+    return true;
 }
 
 /* --- the end --- */

@@ -142,9 +142,8 @@ static void *control(void *context)
         if (has_helpers)
             tell_progress(j, &last);
         else
-            engine_start_helpers(j->engine);
-        has_helpers = true;
-        next = clock_monotonic_ms() + PROGRESS_INTERVAL_MS;
+            has_helpers = engine_start_helpers(j->engine);
+        next = clock_monotonic_ms() + (has_helpers ? PROGRESS_INTERVAL_MS : HELPERS_AFTER_MS);
     }
 }
 

@@ -16,9 +16,10 @@
 
 /* The engine's own memory limit does not bound everything, and private memory is more than what is resident:
  * sorts and joins peak at 437, 717 and 1,310 MiB for limits of 244, 488 and 954; with 128 MiB above 1.5 times
- * the limit a join of 30 million rows still failed now and then, with 192 no more. Part buffers are shared
- * memory and do not count. */
-#define DATA_LIMIT(memory_limit) ((memory_limit) / 2 * 3 + (256ull << 20))
+ * the limit a join of 30 million rows still failed now and then, with 192 no more. The writer of Parquet needs up to
+ * 400 more where a table has 1,600 columns, and as much of address space that the allocator keeps. Part buffers are
+ * shared memory and do not count. */
+#define DATA_LIMIT(memory_limit) ((memory_limit) / 2 * 3 + (512ull << 20))
 
 /* What compression takes beside the engine, most of it address space: with zstd 11 MiB for each of its threads, 8 of which
  * are a stack; with gzip less than 3. Neither has more than 8 times 11 MiB (worker/zstd.c, deflate_pool.c). */
