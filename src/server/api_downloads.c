@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json_values.h"
 #include "base/log.h"
 #include "format/file_form.h"
 #include "server/api.h"
@@ -104,22 +105,6 @@ static bool text_member(const json_t *body, const char *name, const char **ret, 
     return true;
 }
 
-/* Values are told by the commas between them. */
-static bool has_too_many_values(const char *json, size_t length)
-{
-    size_t commas = 0;
-    bool quoted = false;
-    for (size_t i = 0; i < length && commas < BODY_VALUES_MAX; i++) {
-        if (json[i] == '"')
-            quoted = !quoted;
-        else if (quoted)
-            i += json[i] == '\\';
-        else
-            commas += json[i] == ',';
-    }
-    return commas >= BODY_VALUES_MAX;
-}
-
 /* What the file is to look like. The record has the format's own name, whichever was asked for. */
 static bool parse_form(struct call *c, struct error *e)
 {
@@ -142,7 +127,7 @@ static bool parse_form(struct call *c, struct error *e)
 static bool parse_creation(struct call *c, const char *body, size_t length, struct error *e)
 {
     json_error_t why;
-    if (has_too_many_values(body, length))
+    if (json_has_more_commas(body, length, BODY_VALUES_MAX - 1))
         return error_set(e, ERROR_INVALID, "the body has more than %d values", BODY_VALUES_MAX);
     c->body = json_loadb(body, length, 0, &why);
     if (!c->body)

@@ -3,25 +3,10 @@
 #include <jansson.h>
 
 #include "base/cleanup.h"
+#include "base/json_values.h"
 
 /* Of one column: two values. */
 #define COMMAS_MAX (2 * COLUMN_LIST_MAX)
-
-/* Values are told by the commas between them. */
-static bool has_too_many_values(const char *json, size_t length)
-{
-    size_t commas = 0;
-    bool quoted = false;
-    for (size_t i = 0; i < length && commas <= COMMAS_MAX; i++) {
-        if (json[i] == '"')
-            quoted = !quoted;
-        else if (quoted)
-            i += json[i] == '\\';
-        else
-            commas += json[i] == ',';
-    }
-    return commas > COMMAS_MAX;
-}
 
 static bool is_column(const json_t *column)
 {
@@ -46,7 +31,7 @@ static bool is_list(const json_t *all)
 
 bool column_list_read(const char *json, size_t length, char **ret_columns, bool *ret_truncated, struct error *e)
 {
-    if (has_too_many_values(json, length))
+    if (json_has_more_commas(json, length, COMMAS_MAX))
         return error_set(e, ERROR_WORKER, "more than %d columns", COLUMN_LIST_MAX);
     json_t *all = json_loadb(json, length, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
     bool ok = all && is_list(all);

@@ -154,7 +154,7 @@ def test_a_repeated_attempt_has_its_own_key_and_the_same_name(service, form, suf
     os.kill(wait_for(lambda: next((p for p in server.workers() if program(p) == "downloads-worker"), None), "a worker"), signal.SIGKILL)
     last = list(stream.events())[-1]
     assert last.type == "complete" and last.data["filename"] == f"{job}.{suffix}"
-    assert server.files() == [f"files/acme/{job}-2.{suffix}"]
+    wait_for(lambda: server.files() == [f"files/acme/{job}-2.{suffix}"], "nothing else that is left")
     file = server.fetch(last.data["message"], "HEAD")
     assert file.headers["Content-Disposition"] == f'attachment; filename="{job}.{suffix}"'
 
