@@ -126,7 +126,7 @@ static bool start_thread(pthread_t *ret_thread, void *(*run)(void *), void *cont
             status = pthread_create(ret_thread, &attributes, run, context);
         pthread_attr_destroy(&attributes);
     }
-    return status == 0 || error_set_errno(e, ERROR_INTERNAL, status, "cannot start a thread");
+    return status == 0 || error_set(e, ERROR_MEMORY, "out of memory: no thread can be had");
 }
 
 static bool add_helper(struct deflate_pool *d, struct error *e)
