@@ -300,6 +300,8 @@ bool engine_lock(struct engine *g, const char *timezone, struct error *e)
         return true;
     if (!set_timezone(g, timezone, e) || (!run(g, "SET lock_configuration=true", e) && !(g->remote && is_locked(e))))
         return false;
+    if (!g->remote)
+        return true;
     _cleanup_free_ char *locked = ask(g, "SELECT current_setting('lock_configuration')::VARCHAR", e);
     if (!locked)
         return false;
