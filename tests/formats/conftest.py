@@ -3,6 +3,10 @@ import pytest
 from formats import Files, make_source
 
 
+def pytest_configure(config):
+    config.addinivalue_line("filterwarnings", "ignore::DeprecationWarning:pandas")  # Debian's pandas about its numpy
+
+
 @pytest.fixture
 def files(tmp_path):
     """Of an empty database."""
