@@ -293,21 +293,6 @@ static bool set_timezone(struct engine *g, const char *timezone, struct error *e
                                      : error_set(e, ERROR_INVALID, "the engine does not know the time zone %s", timezone);
 }
 
-/* A rehearsal's settings are the template's. */
-bool engine_lock(struct engine *g, const char *timezone, struct error *e)
-{
-    if (g->rehearses)
-        return true;
-    if (!set_timezone(g, timezone, e) || (!run(g, "SET lock_configuration=true", e) && !(g->remote && is_locked(e))))
-        return false;
-    if (!g->remote)
-        return true;
-    _cleanup_free_ char *locked = ask(g, "SELECT current_setting('lock_configuration')::VARCHAR", e);
-    if (!locked)
-        return false;
-    return strcmp(locked, "true") == 0 || error_set(e, ERROR_INTERNAL, "the engine's settings are not locked");
-}
-
 bool engine_use_threads(struct engine *g, uint32_t threads, struct error *e)
 {
     char external[64], all[64];
@@ -340,12 +325,28 @@ static bool set_instance(struct engine *g, struct error *e)
 }
 
 /* Of the instance, but not before this is the process of the job: of a path through /proc/self the engine may keep what it
- * is a link to, and a template has another number there. MotherDuck's client gets no path, for it does not write here. */
+ * is a link to, and a template has another number there. The path costs half a millisecond, so only a job for Parquet has
+ * it. MotherDuck's client never has: it does not write here. */
 static bool shut_access(struct engine *g, struct error *e)
 {
     const char *const settings[] = {"SET allowed_paths=['" ENGINE_PIPE_PATH "']", "SET enable_external_access=false"};
-    size_t skip = g->remote;
+    size_t skip = g->remote || !g->parquet;
     return set_all(g, settings + skip, ARRAY_SIZE(settings) - skip, e);
+}
+
+/* A rehearsal's settings are the template's. */
+bool engine_lock(struct engine *g, const char *timezone, struct error *e)
+{
+    if (g->rehearses)
+        return true;
+    if (!shut_access(g, e) || !set_timezone(g, timezone, e) || (!run(g, "SET lock_configuration=true", e) && !(g->remote && is_locked(e))))
+        return false;
+    if (!g->remote)
+        return true;
+    _cleanup_free_ char *locked = ask(g, "SELECT current_setting('lock_configuration')::VARCHAR", e);
+    if (!locked)
+        return false;
+    return strcmp(locked, "true") == 0 || error_set(e, ERROR_INTERNAL, "the engine's settings are not locked");
 }
 
 /* Of the connection. */
@@ -375,7 +376,7 @@ bool engine_configure(struct engine *g, uint64_t spill_limit, struct error *e)
     struct error ignored;
     if (g->remote) /* nobody needs it there any more; the client may refuse, and what leaves is scanned */
         run(g, "SET motherduck_token=''", &ignored);
-    return engine_prepare(g, spill_limit, e) && shut_access(g, e) && set_connection(g, e) && (!g->remote || check_remote_settings(g, e));
+    return engine_prepare(g, spill_limit, e) && set_connection(g, e) && (!g->remote || check_remote_settings(g, e));
 }
 
 struct engine *engine_open_private(uint64_t memory_limit, struct error *e)
@@ -430,7 +431,7 @@ bool engine_join(struct engine *g, struct error *e)
     /* The template's connection is left as it is: this process ends without an orderly end of the engine. */
     if (duckdb_connect(g->database, &g->connection) != DuckDBSuccess)
         return error_set(e, ERROR_INTERNAL, "the engine gives no connection");
-    return shut_access(g, e) && set_connection(g, e);
+    return set_connection(g, e);
 }
 
 double engine_percent(const struct engine *g)

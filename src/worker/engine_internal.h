@@ -70,7 +70,7 @@ bool engine_fail(struct error *e, enum error_code code, const char *text);
 /* The same for a query that was wrapped: its own text begins on the second line. */
 bool engine_fail_wrapped(struct error *e, const char *text);
 
-/* The time zone, and then no more settings. */
+/* What the query may reach, its time zone, and then no more settings. */
 MUST_CHECK bool engine_lock(struct engine *g, const char *timezone, struct error *e);
 
 /* So few threads from now on; more than there are is no change. Not with MotherDuck. */
