@@ -316,22 +316,3 @@ char *text_of_uuid(char *to, int64_t upper, uint64_t lower)
     memcpy(to + 24, middle + 12, 4);
     return to + TEXT_MAX_UUID;
 }
-
-size_t text_of_blob(char *to, const char *data, size_t length)
-{
-    static const char hex[] = "0123456789ABCDEF";
-    char *at = to;
-    for (size_t i = 0; i < length; i++) {
-        unsigned char c = (unsigned char)data[i];
-        if (c >= 32 && c <= 126 && c != '\\' && c != '\'' && c != '"') {
-            *at++ = (char)c;
-            continue;
-        }
-        at[0] = '\\';
-        at[1] = 'x';
-        at[2] = hex[c >> 4];
-        at[3] = hex[c & 15];
-        at += 4;
-    }
-    return (size_t)(at - to);
-}

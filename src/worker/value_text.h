@@ -45,7 +45,6 @@
 #define TEXT_MAX_TIMESTAMP_TZ 36 /* the same, and +00 */
 #define TEXT_MAX_INTERVAL 69     /* -178956970 years -8 months -2147483648 days -2562047788:00:54.775808 */
 #define TEXT_MAX_UUID 36
-#define TEXT_MAX_BLOB_BYTE 4 /* of each of its bytes: \x00 */
 
 static inline char *text_of_bool(char *to, bool v);
 static inline char *text_of_int32(char *to, int32_t v); /* and what is shorter */
@@ -82,10 +81,6 @@ char *text_of_timestamp_tz(char *to, int64_t micros); /* in a session whose time
 char *text_of_interval(char *to, int32_t months, int32_t days, int64_t micros);
 
 char *text_of_uuid(char *to, int64_t upper, uint64_t lower);
-
-/* Here `to` has room for TEXT_MAX_BLOB_BYTE bytes for each of `length`, and VALUE_TEXT_MAX more; returned is how
- * many are used. */
-size_t text_of_blob(char *to, const char *data, size_t length);
 
 /* --- The short ones, to be part of the caller's loop. What follows is no interface. --- */
 

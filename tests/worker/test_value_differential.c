@@ -316,15 +316,6 @@ static void interval(struct test *t, union value *v)
                                              : INT64_MIN;
 }
 
-static void blob(struct test *t, union value *v)
-{
-    /* up to 12 bytes, which lie in the vector itself */
-    uint32_t length = (uint32_t)below(t, 13);
-    v->text = (duckdb_string_t){.value.inlined.length = length};
-    for (uint32_t i = 0; i < length; i++)
-        v->text.value.inlined.inlined[i] = below(t, 2) ? (char)below(t, 256) : "a'\"\\ ~\x7f\x1f"[below(t, 8)];
-}
-
 /* --- our text --- */
 
 #define TEXT(name, call)                                                                                     \
@@ -358,7 +349,6 @@ TEXT(timestamp_ns_text, text_of_timestamp_ns(to, v->int64))
 TEXT(timestamp_tz_text, text_of_timestamp_tz(to, v->int64))
 TEXT(interval_text, text_of_interval(to, v->interval.months, v->interval.days, v->interval.micros))
 TEXT(uuid_text, text_of_uuid(to, (int64_t)v->pair[1], v->pair[0]))
-TEXT(blob_text, to + text_of_blob(to, v->text.value.inlined.inlined, v->text.value.inlined.length))
 
 static size_t decimal_text(const struct test *t, const union value *v, char *to)
 {
@@ -424,7 +414,6 @@ static const struct kind kinds[] = {
     {"timestamptz", DUCKDB_TYPE_TIMESTAMP_TZ, 8, 1000000, timestamp, timestamp_tz_text},
     {"interval", DUCKDB_TYPE_INTERVAL, 16, 0, interval, interval_text},
     {"uuid", DUCKDB_TYPE_UUID, 16, 0, integer, uuid_text},
-    {"blob", DUCKDB_TYPE_BLOB, 16, 0, blob, blob_text},
     {"json float", DUCKDB_TYPE_FLOAT, 4, 0, floating, json_float_text, .json = true},
     {"json double", DUCKDB_TYPE_DOUBLE, 8, 0, doubling, json_double_text, .json = true},
     {"json decimal", DUCKDB_TYPE_DECIMAL, 0, 0, decimal, json_decimal_text, .json = true},
