@@ -33,8 +33,9 @@ struct engine_motherduck {
 struct engine *engine_open_motherduck(const struct engine_motherduck *m, struct error *e);
 void engine_free(struct engine *g);
 
-/* Settings; the engine's own lock follows with engine_start(), since a session's time zone comes with the job, and no
- * SQL of others before. Temporary files go to the current directory. Where SaaS mode has locked the settings already, those that matter to the result are looked at. */
+/* Settings. What depends on the job follows with engine_start(), before any SQL of others: which files may be reached, the
+ * session's time zone, the engine's own lock. Temporary files go to the current directory. Where SaaS mode has locked the
+ * settings already, those that matter to the result are looked at. */
 MUST_CHECK bool engine_configure(struct engine *g, uint64_t spill_limit, struct error *e);
 
 /* The two halves of engine_configure() for a template. Before it makes processes: all that they can share. It starts no
@@ -45,8 +46,8 @@ MUST_CHECK bool engine_prepare(struct engine *g, uint64_t spill_limit, struct er
 struct engine *engine_rehearsal_begin(const struct engine *g);
 void engine_rehearsal_end(struct engine *rehearsal);
 
-/* In each of them: no files but its own any more, and a connection of its own, whose settings are the other half. What random() and uuid() give
- * comes from the connection: with the template's own it would be the same in every job. */
+/* In each of them: a connection of its own, whose settings are the other half. What random() and uuid() give comes from
+ * the connection: with the template's own it would be the same in every job. */
 MUST_CHECK bool engine_join(struct engine *g, struct error *e);
 
 /* "v1.5.5", "linux_amd64": what an extension must be made for. */
@@ -80,7 +81,7 @@ struct engine_query {
     bool local_time;      /* TIMESTAMPTZ comes as the TIMESTAMP that a clock in that time zone shows */
 };
 
-/* Shuts the engine's settings, checks that the SQL is one statement that yields rows, and starts it. */
+/* Shuts the engine's access to files and its settings, checks that the SQL is one statement that yields rows, and starts it. */
 MUST_CHECK bool engine_start(struct engine *g, const struct engine_query *query, const struct engine_sink *sink, struct error *e);
 
 /* The sink's next number; 0: the end. Works on the query itself while there is none. */
